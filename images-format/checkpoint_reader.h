@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "images-format/checkpoint.pb.h"
+#include "images-format/page_store.h"
+#include "images-format/record.h"
+
+namespace godwit {
+
+/// A whole checkpoint without its pages, read and validated: frame checksums, the closing frame, sizes,
+/// and every reference from record to record (see validate.h). Pages are checked as they are read.
+class CheckpointImage {
+ public:
+  /// Throws Error for anything that isn't a complete, well-formed checkpoint of a known version.
+  [[nodiscard]] static CheckpointImage open_directory(const std::string& path);
+
+  [[nodiscard]] const image::Checkpoint& header() const;
+  [[nodiscard]] const std::vector<Record>& records() const { return records_; }
+  [[nodiscard]] const PageSource& pages() const { return *pages_; }
+
+  /// All records of one message type, in the order of the image.
+  template <typename Message>
+  [[nodiscard]] std::vector<const Message*> all() const {
+    std::vector<const Message*> found;
+    const RecordType type = record_type_of(Message::default_instance());
+    for (const Record& record : records_) {
+      if (record.type == type) {
+        found.push_back(static_cast<const Message*>(record.message.get()));
+      }
+    }
+    return found;
+  }
+
+  /// For unit tests and for images that don't come from a directory.
+  CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages);
+
+ private:
+  std::vector<Record> records_;
+  std::unique_ptr<PageSource> pages_;
+};
+
+/// Reads every page block too. Throws Error at the first thing wrong. For `godwit verify`.
+void verify_pages(const CheckpointImage& image);
+
+}  // namespace godwit

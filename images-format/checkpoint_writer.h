@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "images-format/page_store.h"
+#include "images-format/record.h"
+
+namespace godwit {
+
+struct WriterOptions {
+  image::PageBlock::Codec codec = image::PageBlock::NONE;
+  bool sync = true;  // fsync before the checkpoint gets its name
+};
+
+/// Writes one checkpoint: records in any order, the image::Checkpoint first. It knows only a byte
+/// sink for the frames and a page sink for the payload; what these are is the factory's affair.
+///
+/// A directory is written beside its final name and renamed when complete. Without `commit` the
+/// destructor removes all that was written. What an earlier writer left there when it was killed is
+/// removed (nobody holds its lock).
+class CheckpointWriter {
+ public:
+  /// Throws Error if `path` exists and isn't an empty directory, or can't be made.
+  [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_directory(const std::string& path,
+                                                                          const WriterOptions& options);
+  virtual ~CheckpointWriter() = default;
+
+  /// Not thread-safe. Throws Error.
+  virtual void add(const google::protobuf::Message& record) = 0;
+  /// Lives as long as the writer.
+  virtual PageSink& pages() = 0;
+  /// Closing frame, fsync, rename. Throws Error; then nothing bears the final name.
+  virtual void commit() = 0;
+};
+
+}  // namespace godwit
