@@ -1,0 +1,47 @@
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "images-format/checkpoint_writer.h"
+#include "images-format/file.pb.h"
+
+namespace godwit {
+
+/// Numbers for MemoryObject records, unique in a checkpoint.
+class MemoryObjectIds {
+ public:
+  uint64_t next() { return ++last_; }
+
+ private:
+  uint64_t last_ = 0;
+};
+
+/// The files that anything in the tree refers to, each once.
+class FileTable {
+ public:
+  /// `proc_link` is a link in /proc that leads to the file also when it has no name any more:
+  /// /proc/PID/fd/N, /proc/PID/map_files/START-END, /proc/PID/exe. Returns the File's id.
+  /// `validate`: size and mtime must be unchanged at restore.
+  /// Throws Error for what can't be kept (an unlinked directory, a file that has lost this name but
+  /// has others).
+  uint32_t add(const std::string& proc_link, bool validate = false);
+
+  /// Writes the records, and the content of ghosts. Throws Error.
+  void write(CheckpointWriter& writer, MemoryObjectIds& ids) const;
+
+ private:
+  struct Entry {
+    image::File record;
+    std::string proc_link;
+  };
+  std::vector<Entry> entries_;
+  std::map<std::tuple<uint64_t, uint64_t, std::string>, uint32_t> by_identity_;
+};
+
+}  // namespace godwit

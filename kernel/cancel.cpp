@@ -1,0 +1,31 @@
+#include "kernel/cancel.h"
+
+#include <csignal>
+#include <cstring>
+
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+volatile std::sig_atomic_t noted_signal = 0;
+void note(int signal) { noted_signal = signal; }
+}  // namespace
+
+void note_termination_signals() {
+  struct sigaction action {};
+  action.sa_handler = note;
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+int termination_signal() { return noted_signal; }
+
+void check_cancelled() {
+  if (noted_signal != 0) {
+    throw error("interrupted by SIG{}", sigabbrev_np(noted_signal));
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,14 @@
+#pragma once
+
+/// SIGTERM, SIGINT and SIGHUP end long work in good order: a step that can still be undone asks here, and
+/// everything acquired is let go on the way out.
+namespace godwit {
+
+/// Installs handlers that only note the signal. System calls that wait return EINTR.
+void note_termination_signals();
+/// The signal that asked for an end; 0: none.
+[[nodiscard]] int termination_signal();
+/// Throws Error if a signal has asked for an end.
+void check_cancelled();
+
+}  // namespace godwit

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+#include "images-format/checkpoint_reader.h"
+#include "images-format/file.pb.h"
+#include "parasite/script_builder.h"
+
+namespace godwit {
+
+/// How the files of a checkpoint are opened again.
+class FileOpener {
+ public:
+  /// Checks that every file is there and, where the image asks for it, unchanged; makes ghosts (unnamed
+  /// files with their content, O_TMPFILE) as descriptors of this process, close-on-exec off, numbered from
+  /// `first_descriptor` up: tasks inherit them and open them again through /proc/self/fd.
+  /// Throws Error.
+  FileOpener(const CheckpointImage& image, int first_descriptor);
+  ~FileOpener();
+
+  /// Emits the opening of a file by the process that runs the script. `flags`: O_*.
+  [[nodiscard]] Slot open(ScriptBuilder& script, uint32_t file_id, int flags) const;
+  [[nodiscard]] const image::File& file(uint32_t file_id) const;
+  /// One above the highest descriptor number used.
+  [[nodiscard]] int next_descriptor() const { return next_descriptor_; }
+
+ private:
+  std::map<uint32_t, const image::File*> files_;
+  std::map<uint32_t, int> ghosts_;  // owned descriptors
+  int next_descriptor_;
+};
+
+}  // namespace godwit

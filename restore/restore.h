@@ -1,0 +1,40 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "images-format/checkpoint_reader.h"
+
+namespace godwit {
+
+struct RestoreOptions {
+  unsigned workers = 0;     // threads that fill memory; 0: as many as there are CPUs
+  bool sibling = false;     // the root becomes a child of our parent (CLONE_PARENT)
+};
+
+struct RestoreProgress {
+  std::string_view stage;   // "plan", "build", "memory", "resume"
+  uint64_t bytes = 0;
+  uint64_t total_bytes = 0;
+  uint64_t tasks = 0;
+};
+
+struct RestoreCallbacks {
+  std::function<void(const RestoreProgress&)> progress;
+  /// The barrier from outside: everything is built and stands one step short of running. An exception
+  /// abandons the restore; returning lets the tree run.
+  std::function<void(pid_t root)> barrier;
+};
+
+/// Restores the tree. Returns the pid of its root, which is a child of the caller (see `sibling`).
+/// On any Error nothing of the tree is left. Single-threaded callers only.
+pid_t restore(const CheckpointImage& image, const RestoreOptions& options, const RestoreCallbacks& callbacks = {});
+
+/// What `restore` would do, for people. Touches no kernel.
+[[nodiscard]] std::string describe_plan(const CheckpointImage& image);
+
+}  // namespace godwit
