@@ -9,7 +9,9 @@ namespace godwit {
 
 namespace {
 volatile std::sig_atomic_t noted_signal = 0;
-void note(int signal) { noted_signal = signal; }
+void note(int signal) {
+  noted_signal = signal;
+}
 }  // namespace
 
 void note_termination_signals() {
@@ -20,7 +22,9 @@ void note_termination_signals() {
   }
 }
 
-int termination_signal() { return noted_signal; }
+int termination_signal() {
+  return noted_signal;
+}
 
 void check_cancelled() {
   if (noted_signal != 0) {

@@ -12,7 +12,9 @@ void set_sink(Sink sink, Level least) {
   least_level = least;
 }
 
-bool enabled(Level level) { return current_sink != nullptr && level >= least_level; }
+bool enabled(Level level) {
+  return current_sink != nullptr && level >= least_level;
+}
 
 void write(Level level, std::string_view line) {
   if (enabled(level)) {

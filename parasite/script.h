@@ -24,9 +24,9 @@ enum OpKind : uint8_t {
 };
 
 enum OpFlags : uint8_t {
-  OP_MAY_FAIL = 1,      // an error is a result, not a failure
-  OP_EXPECT_VALUE = 2,  // the result must be `expect`, else the script fails with EPROTO
-  OP_MAY_FAIL_WITH = 4, // the error -expect is a result, others are failures
+  OP_MAY_FAIL = 1,       // an error is a result, not a failure
+  OP_EXPECT_VALUE = 2,   // the result must be `expect`, else the script fails with EPROTO
+  OP_MAY_FAIL_WITH = 4,  // the error -expect is a result, others are failures
 };
 
 constexpr uint8_t NO_SLOT = 0xff;
@@ -41,7 +41,7 @@ struct Op {
   uint32_t label;          // for the writer: which words belong to it in an error message
   int32_t expect;
   uint64_t args[6];
-  int64_t result;          // written by the engine
+  int64_t result;  // written by the engine
 };
 
 enum ScriptState : uint32_t {
@@ -52,12 +52,12 @@ enum ScriptState : uint32_t {
 };
 
 struct Script {
-  uint64_t ops;           // Op*
+  uint64_t ops;  // Op*
   uint32_t count;
   volatile uint32_t state;
   volatile uint32_t current;  // index of the operation that runs
-  int32_t error;          // errno of the operation that failed
-  uint64_t events;        // uint32_t*: a word that the coordinator waits on; bumped at a failure. 0: none
+  int32_t error;              // errno of the operation that failed
+  uint64_t events;            // uint32_t*: a word that the coordinator waits on; bumped at a failure. 0: none
   int64_t slots[SLOTS];
 };
 

@@ -25,7 +25,7 @@ struct Slot {
 struct Arg {
   template <std::integral T>
   Arg(T number) : value(static_cast<uint64_t>(static_cast<int64_t>(number))) {}  // NOLINT: meant to convert
-  Arg(Slot slot) : value(slot.index), is_slot(true) {}                            // NOLINT: meant to convert
+  Arg(Slot slot) : value(slot.index), is_slot(true) {}                           // NOLINT: meant to convert
   uint64_t value;
   bool is_slot = false;
 };
