@@ -21,6 +21,7 @@ enum OpKind : uint8_t {
   OP_FINISH = 7,   // parasite: raise signal args[0] in this thread, which its tracer sees; when no
                    // tracer is left, resume the thread by the signal frame at args[1] (rt_sigreturn)
   OP_PARK = 8,     // restorer: post as OP_POST, then wait for ever
+  OP_LOAD = 9,     // *(int32_t*)args[0] -> result: a descriptor that a system call has written to memory
 };
 
 enum OpFlags : uint8_t {

@@ -121,6 +121,14 @@ void ScriptBuilder::store(uint64_t word, Arg value) {
   set_arguments(add(script::OP_STORE, "store"), {word, value});
 }
 
+Slot ScriptBuilder::load(uint64_t word) {
+  const Slot slot = acquire();
+  Op& op = add(script::OP_LOAD, "load");
+  set_arguments(op, {word});
+  op.result_slot = slot.index;
+  return slot;
+}
+
 void ScriptBuilder::copy(uint64_t to, uint64_t from, size_t size) {
   set_arguments(add(script::OP_COPY, "copy"), {to, from, size});
 }

@@ -81,6 +81,9 @@ class ScriptBuilder {
   void wait(uint64_t word, uint32_t at_least);
   void post(uint64_t word, uint64_t events);
   void store(uint64_t word, Arg value);
+  /// What stands in the 32-bit `word` at that moment of the run, as pipe2(2) and socketpair(2) give
+  /// descriptors. The slot stays until `release`.
+  Slot load(uint64_t word);
   void copy(uint64_t to, uint64_t from, size_t size);
   void finish(int signal, uint64_t signal_frame);
   void park(uint64_t word, uint64_t events);

@@ -143,6 +143,8 @@ static long run_operation(Script* script, const Op* op, const uint64_t* args) {
     case OP_COPY:
       copy(args[0], args[1], args[2]);
       return 0;
+    case OP_LOAD:
+      return static_cast<int32_t>(*word_at(args[0]));
     case OP_FINISH:
       end(script);
       finish(args[0], args[1]);
