@@ -1,0 +1,143 @@
+#include "kernel/pagemap.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+
+#include "kernel/error.h"
+#include "kernel/features.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+// include/uapi/linux/fs.h, Linux 6.7.
+struct PageRegion {
+  uint64_t start;
+  uint64_t end;
+  uint64_t categories;
+};
+struct ScanArguments {
+  uint64_t size;
+  uint64_t flags;
+  uint64_t start;
+  uint64_t end;
+  uint64_t walk_end;
+  uint64_t vec;
+  uint64_t vec_len;
+  uint64_t max_pages;
+  uint64_t category_inverted;
+  uint64_t category_mask;
+  uint64_t category_anyof_mask;
+  uint64_t return_mask;
+};
+static_assert(sizeof(ScanArguments) == 96);
+constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
+constexpr uint64_t kFile = 1 << 2;
+constexpr uint64_t kPresent = 1 << 3;
+constexpr uint64_t kSwapped = 1 << 4;
+constexpr uint64_t kPfnZero = 1 << 5;
+constexpr uint64_t kGuard = 1 << 8;  // Linux 6.15
+
+/// Cleared when the kernel turns out not to know guard pages as a category.
+std::atomic<uint64_t> guard_category = kGuard;
+/// Cleared when the kernel turns out not to have PAGEMAP_SCAN.
+std::atomic<bool> can_scan = true;
+
+void append(std::vector<PageRange>& ranges, const PageRange& next) {
+  if (!ranges.empty() && ranges.back().end == next.start && ranges.back().guard == next.guard) {
+    ranges.back().end = next.end;
+  } else {
+    ranges.push_back(next);
+  }
+}
+
+/// The ioctl, with what this kernel knows. False: it has no such ioctl.
+bool scan_once(int fd, ScanArguments& arguments, long& regions) {
+  for (;;) {
+    arguments.return_mask = guard_category;
+    regions = ::ioctl(fd, kPagemapScan, &arguments);
+    if (regions >= 0) {
+      return true;
+    }
+    if (errno == EINVAL && arguments.return_mask != 0) {
+      guard_category = 0;
+    } else if (errno != EINTR) {
+      return false;
+    }
+  }
+}
+
+}  // namespace
+
+Pagemap::Pagemap(pid_t pid) : pid_(pid), fd_(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)) {}
+
+std::vector<PageRange> Pagemap::anonymous(uint64_t start, uint64_t end) const {
+  if (can_scan && !hidden(Feature::PagemapScan)) {
+    std::vector<PageRange> found = scan(start, end);
+    if (can_scan) {
+      return found;
+    }
+  }
+  std::vector<PageRange> found;
+  std::array<PagemapEntry, 4096> entries;
+  for (uint64_t at = start; at < end;) {
+    const auto count = static_cast<size_t>(std::min<uint64_t>(entries.size(), (end - at) / kPage));
+    read(at, std::span(entries).first(count));
+    for (size_t i = 0; i < count; ++i, at += kPage) {
+      const PagemapEntry entry = entries[i];
+      if ((entry.present() || entry.swapped()) && !entry.of_file()) {
+        append(found, {at, at + kPage, entry.guard()});
+      }
+    }
+  }
+  return found;
+}
+
+std::vector<PageRange> Pagemap::scan(uint64_t start, uint64_t end) const {
+  std::vector<PageRange> found;
+  std::array<PageRegion, 512> regions;
+  ScanArguments arguments{};
+  arguments.size = sizeof(arguments);
+  arguments.end = end;
+  arguments.vec = reinterpret_cast<uint64_t>(regions.data());
+  arguments.vec_len = regions.size();
+  arguments.category_inverted = kFile | kPfnZero;
+  arguments.category_mask = kFile | kPfnZero;
+  arguments.category_anyof_mask = kPresent | kSwapped;
+  for (arguments.start = start; arguments.start < end; arguments.start = arguments.walk_end) {
+    long count = 0;
+    if (!scan_once(fd_.get(), arguments, count)) {
+      if (errno == ENOTTY || errno == EINVAL) {
+        can_scan = false;
+        return {};
+      }
+      throw errno_error("cannot scan the page map of process {}", pid_);
+    }
+    for (const PageRegion& region : std::span(regions).first(static_cast<size_t>(count))) {
+      append(found, {region.start, region.end, (region.categories & kGuard) != 0});
+    }
+  }
+  return found;
+}
+
+void Pagemap::read(uint64_t start, std::span<PagemapEntry> entries) const {
+  static_assert(sizeof(PagemapEntry) == sizeof(uint64_t));
+  const auto offset = static_cast<off_t>(start / kPage * sizeof(uint64_t));
+  const ssize_t got = ::pread(fd_.get(), entries.data(), entries.size_bytes(), offset);
+  if (got != static_cast<ssize_t>(entries.size_bytes())) {
+    if (got >= 0) {
+      errno = ESRCH;
+    }
+    throw errno_error("cannot read the page map of process {} at {:x}", pid_, start);
+  }
+}
+
+}  // namespace godwit
