@@ -1,0 +1,121 @@
+#include "tests/e2e/round_trip.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "kernel/error.h"
+#include "tests/e2e/proc.h"
+
+namespace godwit::e2e {
+
+namespace {
+
+/// The program is copied into the workload's directory: another user may not be able to reach the build.
+std::string copy_program(const std::string& name, const TemporaryDirectory& directory) {
+  const std::string to = directory / name;
+  std::ifstream in(std::string(WORKLOAD_DIR) + "/" + name, std::ios::binary);
+  std::ofstream out(to, std::ios::binary);
+  out << in.rdbuf();
+  out.close();
+  if (!in || !out || chmod(to.c_str(), 0755) != 0) {
+    throw error("cannot copy workload {} to {}", name, to);
+  }
+  return to;
+}
+
+}  // namespace
+
+Workload::Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments)
+    : directory_(uid) {
+  std::vector<std::string> command = {copy_program(name, directory_), directory_.path()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  LaunchOptions options;
+  options.uid = uid;
+  options.output = directory_ / "output";
+  root_ = launch(command, options);
+  const std::string ready = directory_ / "ready";
+  const std::string result = directory_ / "result";
+  const bool stands = wait_until([&] {
+    return access(ready.c_str(), F_OK) == 0 || access(result.c_str(), F_OK) == 0 || state_of(root_) == 'Z';
+  });
+  if (!stands || access(ready.c_str(), F_OK) != 0) {
+    throw error("workload {} did not get ready: {}{}", name, try_read(directory_ / "failures").value_or(""),
+                try_read(directory_ / "output").value_or(""));
+  }
+}
+
+std::string Workload::verdict() {
+  std::ofstream(directory_ / "go").close();
+  const int status = wait_for_end(root_);
+  const std::string said = try_read(directory_ / "failures").value_or("");
+  const std::string output = try_read(directory_ / "output").value_or("");
+  if (status == 0 && try_read(directory_ / "result").value_or("") == "pass\n") {
+    return "pass";
+  }
+  if (status == -1) {
+    return "it did not come to an end\n" + said + output;
+  }
+  return fmt::format("it ended with status {:#x}\n{}{}", status, said, output);
+}
+
+std::vector<RoundTripCase> every_way(const std::string& workload, Users users) {
+  std::vector<RoundTripCase> cases;
+  for (const int rounds : {1, 2}) {
+    cases.push_back({workload, 0, rounds});
+    if (users == Users::Any) {
+      cases.push_back({workload, kOtherUser, rounds});
+    }
+  }
+  return cases;
+}
+
+std::ostream& operator<<(std::ostream& out, const RoundTripCase& how) {
+  return out << how.workload << " as user " << how.uid << ", " << how.rounds << " times";
+}
+
+std::string case_name(const testing::TestParamInfo<RoundTripCase>& info) {
+  return info.param.workload + (info.param.uid == 0 ? "_root" : "_user") +
+         (info.param.rounds == 1 ? "_once" : "_twice");
+}
+
+void dump_and_restore(Workload& workload, const std::vector<std::string>& dump_arguments,
+                      const std::vector<std::string>& restore_arguments) {
+  const TemporaryDirectory images;
+  const Snapshot before = observe(workload.root());
+  const Outcome dumped = dump(workload.root(), images / "checkpoint", dump_arguments);
+  ASSERT_TRUE(dumped.ok()) << "dump " << dumped.words();
+  const Restored restored = restore(images / "checkpoint", restore_arguments);
+  ASSERT_TRUE(restored.outcome.ok()) << "restore " << restored.outcome.words();
+  ASSERT_EQ(restored.root, workload.root());
+  const std::vector<std::string> differences = compare(before, observe(restored.root));
+  EXPECT_TRUE(differences.empty()) << joined(differences);
+}
+
+TEST_P(RoundTrip, IsAsBefore) {
+  const RoundTripCase& how = GetParam();
+  Workload workload(how.workload, how.uid);
+  for (int round = 0; round < how.rounds; ++round) {
+    SCOPED_TRACE(fmt::format("round {}", round + 1));
+    dump_and_restore(workload);
+    if (HasFatalFailure()) {
+      return;
+    }
+  }
+  EXPECT_EQ(workload.verdict(), "pass");
+  EXPECT_TRUE(descendants().empty()) << "tasks of the workload outlive it";
+}
+
+/// A workload that fails without a dump proves nothing.
+TEST_P(ByItself, Passes) {
+  const RoundTripCase& how = GetParam();
+  Workload workload(how.workload, how.uid);
+  const Snapshot before = observe(workload.root());
+  const std::vector<std::string> differences = compare(before, observe(workload.root()));
+  EXPECT_TRUE(differences.empty()) << "the workload isn't at rest:\n" << joined(differences);
+  EXPECT_EQ(workload.verdict(), "pass");
+  EXPECT_TRUE(descendants().empty()) << "tasks of the workload outlive it";
+}
+
+}  // namespace godwit::e2e

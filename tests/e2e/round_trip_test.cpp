@@ -1,0 +1,36 @@
+#include "tests/e2e/round_trip.h"
+
+namespace godwit::e2e {
+
+namespace {
+
+struct Entry {
+  const char* workload;
+  Users users = Users::Any;
+};
+
+/// One line a workload.
+constexpr Entry kWorkloads[] = {
+    {"threads"},
+    {"registers"},
+    {"signals"},
+};
+
+std::vector<RoundTripCase> cases(bool once_only) {
+  std::vector<RoundTripCase> all;
+  for (const Entry& entry : kWorkloads) {
+    for (const RoundTripCase& way : every_way(entry.workload, entry.users)) {
+      if (!once_only || way.rounds == 1) {
+        all.push_back(way);
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+INSTANTIATE_TEST_SUITE_P(Workloads, ByItself, testing::ValuesIn(cases(true)), case_name);
+INSTANTIATE_TEST_SUITE_P(DISABLED_Workloads, RoundTrip, testing::ValuesIn(cases(false)), case_name);
+
+}  // namespace godwit::e2e
