@@ -29,7 +29,9 @@ namespace {
 
 constexpr size_t kStackBytes = 4096;
 
-constexpr uint64_t page_up(uint64_t value) { return (value + 4095) & ~uint64_t{4095}; }
+constexpr uint64_t page_up(uint64_t value) {
+  return (value + 4095) & ~uint64_t{4095};
+}
 
 struct SignalSets {
   uint64_t caught = 0;
@@ -135,7 +137,9 @@ Parasite::~Parasite() {
   }
 }
 
-uint64_t Parasite::next_script_address() const { return state_->cursor; }
+uint64_t Parasite::next_script_address() const {
+  return state_->cursor;
+}
 
 void Parasite::start(pid_t tid, ScriptBuilder& script) {
   State& s = *state_;
@@ -161,7 +165,7 @@ void Parasite::start(pid_t tid, ScriptBuilder& script) {
   run.general.rip = s.address;
   run.general.rdi = script.base();
   run.general.rsp = stack + kStackBytes;
-  run.general.orig_rax = ~0ULL;  // no system call to be restarted
+  run.general.orig_rax = ~0ULL;            // no system call to be restarted
   run.general.eflags &= ~uint64_t{0x500};  // direction and trap flag
   s.running.emplace(tid, Run{&script, before});
   run.apply(tid);
@@ -172,8 +176,8 @@ void Parasite::start(pid_t tid, ScriptBuilder& script) {
 
 void Parasite::State::wait_for_end(pid_t thread) const {
   for (;;) {
-    const int status = wait_for_stop(thread);
-    if (status >> 8 == signal) {
+    const int stop = wait_for_stop(thread);
+    if (stop == signal) {
       siginfo_t info{};
       if (::ptrace(PTRACE_GETSIGINFO, thread, nullptr, &info) == 0 && info.si_code == SI_TKILL) {
         return;

@@ -31,7 +31,8 @@ void request(enum __ptrace_request what, pid_t tid, uint64_t address, void* data
 /// Offset of a `syscall` instruction in the kernel's vdso, which is the same in all processes.
 std::optional<uint64_t> offset_in_vdso() {
   static const std::optional<uint64_t> offset = []() -> std::optional<uint64_t> {
-    const auto* vdso = reinterpret_cast<const char*>(::getauxval(AT_SYSINFO_EHDR));  // NOLINT: an address as a number
+    const auto* vdso =
+        reinterpret_cast<const char*>(::getauxval(AT_SYSINFO_EHDR));  // NOLINT: an address as a number
     if (vdso == nullptr) {
       return std::nullopt;
     }

@@ -47,7 +47,7 @@ void restart_interrupted_call(user_regs_struct& registers) {
 std::vector<std::byte> signal_frame(const ThreadState& state, uint64_t address) {
   constexpr size_t kXsaveOffset = (sizeof(Context) + 63) & ~size_t{63};
   std::vector<std::byte> frame(kXsaveOffset + kMaxXsave);
-  iovec xsave{frame.data() + kXsaveOffset, kMaxXsave - sizeof(uint32_t)};
+  iovec xsave{frame.data() + kXsaveOffset, kMaxXsave - 64};
   if (::ptrace(PTRACE_GETREGSET, state.tid, NT_X86_XSTATE, &xsave) != 0) {
     throw errno_error("cannot read the vector registers of thread {}", state.tid);
   }

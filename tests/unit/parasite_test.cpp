@@ -1,0 +1,158 @@
+#include "parasite/parasite.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "kernel/fd.h"
+#include "parasite/remote_call.h"
+
+namespace godwit {
+namespace {
+
+/// A child that waits in a system call, seized and stopped.
+class Victim {
+ public:
+  template <typename Body>
+  explicit Victim(Body body) {
+    std::array<int, 2> in{};
+    std::array<int, 2> out{};
+    EXPECT_EQ(pipe(in.data()), 0);
+    EXPECT_EQ(pipe(out.data()), 0);
+    pid_ = fork();
+    if (pid_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      close(in[1]);
+      close(out[0]);
+      body(in[0], out[1]);
+      _exit(0);
+    }
+    close(in[0]);
+    close(out[1]);
+    to_ = Fd(in[1]);
+    from_ = Fd(out[0]);
+  }
+  ~Victim() {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, __WALL);
+    }
+  }
+  void stop_in_read() {
+    while (read_file("/proc/" + std::to_string(pid_) + "/syscall").rfind("0 ", 0) != 0) {
+      usleep(100);
+    }
+    ASSERT_EQ(ptrace(PTRACE_SEIZE, pid_, nullptr, PTRACE_O_TRACESYSGOOD), 0);
+    ASSERT_EQ(ptrace(PTRACE_INTERRUPT, pid_, nullptr, nullptr), 0);
+    wait_for_stop(pid_);
+  }
+  int exit_status() {
+    int status = -1;
+    waitpid(pid_, &status, __WALL);
+    pid_ = 0;
+    return status;
+  }
+  pid_t pid_;
+  Fd to_;
+  Fd from_;
+};
+
+void read_one_byte_and_report(int in, int out) {
+  char byte = 0;
+  const ssize_t got = read(in, &byte, 1);
+  const char verdict = got == 1 && byte == 'x' ? 'y' : 'n';
+  if (write(out, &verdict, 1) != 1) {
+    _exit(1);
+  }
+}
+
+TEST(Parasite, AsksInsideAndLeavesTheTaskAsItWas) {
+  Victim victim(read_one_byte_and_report);
+  victim.stop_in_read();
+  const pid_t pid = victim.pid_;
+  const std::string maps = read_file("/proc/" + std::to_string(pid) + "/maps");
+  const ThreadState before = ThreadState::of(pid);
+  {
+    Parasite parasite(pid, pid, free_range({}, 1 << 16), 1 << 16);
+    ScriptBuilder script(parasite.next_script_address());
+    const OpIndex who = script.call("get the pid", SYS_getpid, {});
+    const uint64_t name = script.reserve(16);
+    script.call("get the name", SYS_prctl, {PR_GET_NAME, name});
+    parasite.start(pid, script);
+    parasite.collect(pid);
+    EXPECT_EQ(script.result(who), pid);
+    EXPECT_STREQ(reinterpret_cast<const char*>(script.data(name, 16).data()), "unit_tests");
+  }
+  EXPECT_EQ(read_file("/proc/" + std::to_string(pid) + "/maps"), maps);
+  const ThreadState after = ThreadState::of(pid);
+  EXPECT_EQ(memcmp(&before.general, &after.general, sizeof before.general), 0);
+  EXPECT_EQ(before.blocked, after.blocked);
+
+  ASSERT_EQ(ptrace(PTRACE_DETACH, pid, nullptr, nullptr), 0);
+  EXPECT_EQ(write(victim.to_.get(), "x", 1), 1);
+  char verdict = 0;
+  EXPECT_EQ(read(victim.from_.get(), &verdict, 1), 1);
+  EXPECT_EQ(verdict, 'y') << "the read that was interrupted must not have failed";
+}
+
+TEST(Parasite, AFailedQuestionNamesItselfAndHarmsNothing) {
+  Victim victim(read_one_byte_and_report);
+  victim.stop_in_read();
+  const pid_t pid = victim.pid_;
+  {
+    Parasite parasite(pid, pid, free_range({}, 1 << 16), 1 << 16);
+    ScriptBuilder script(parasite.next_script_address());
+    script.call("close descriptor 999", SYS_close, {999});
+    parasite.start(pid, script);
+    EXPECT_THROW(parasite.collect(pid), Error);
+  }
+  ASSERT_EQ(ptrace(PTRACE_DETACH, pid, nullptr, nullptr), 0);
+  EXPECT_EQ(write(victim.to_.get(), "x", 1), 1);
+  EXPECT_EQ(victim.exit_status(), 0);
+}
+
+/// When the tracer dies while the engine runs, the thread resumes by itself.
+TEST(Parasite, TheTaskSurvivesTheDeathOfItsTracer) {
+  Victim victim(read_one_byte_and_report);
+  const pid_t pid = victim.pid_;
+  const pid_t tracer = fork();
+  if (tracer == 0) {
+    victim.stop_in_read();
+    Parasite parasite(pid, pid, free_range({}, 1 << 16), 1 << 16);
+    ScriptBuilder script(parasite.next_script_address());
+    for (int i = 0; i < 300; ++i) {
+      script.call("get the pid", SYS_getpid, {});
+    }
+    parasite.start(pid, script);
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(tracer, &status, 0), tracer);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(write(victim.to_.get(), "x", 1), 1);
+  char verdict = 0;
+  EXPECT_EQ(read(victim.from_.get(), &verdict, 1), 1);
+  EXPECT_EQ(verdict, 'y');
+  EXPECT_EQ(victim.exit_status(), 0);
+}
+
+TEST(FreeRange, IsOutsideEverythingAndPageAligned) {
+  const std::vector<std::pair<uint64_t, uint64_t>> used = {
+      {0x10000000, 0x20000000}, {0x555500000000, 0x555500100000}, {0x7f0000000000, 0x7fffff000000}};
+  const uint64_t at = free_range(used, 12345);
+  EXPECT_EQ(at % 4096, 0U);
+  for (const auto& [start, end] : used) {
+    EXPECT_TRUE(at + 12345 <= start || at >= end);
+  }
+  EXPECT_THROW((void)free_range({{0, 0x7ffffffff000}}, 4096), Error);
+}
+
+}  // namespace
+}  // namespace godwit
