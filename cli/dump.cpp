@@ -1,0 +1,111 @@
+#include "dump/dump.h"
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "kernel/cancel.h"
+#include "kernel/error.h"
+
+namespace godwit::cli {
+
+namespace {
+
+constexpr CommandText kText{
+    "dump",
+    "-t PID -D DIR [--leave-running | --leave-stopped] [--shell-job]\n"
+    "                   [--compress zstd|none] [--no-sync] [-v] [--json]",
+    "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
+    "the checkpoint DIR. When that is complete the tree is ended. If anything fails, the tree runs on as it\n"
+    "was and there is no DIR.\n",
+    "  godwit dump -t 4711 -D /var/tmp/redis                     save the tree of task 4711 and end it\n"
+    "  godwit dump -t 4711 -D /var/tmp/redis --leave-running     save it; it runs on\n"
+    "  godwit dump -t $(pidof top) -D /var/tmp/top --shell-job   something started from an interactive "
+    "shell"};
+
+struct Flags {
+  bool leave_running = false;
+  bool leave_stopped = false;
+  bool no_sync = false;
+  bool json = false;
+  std::string compress = "none";
+};
+
+void add_options(CLI::App& app, DumpOptions& options, Flags& flags) {
+  app.add_option("-t", options.pid, "The root of the tree")->type_name("PID")->required();
+  app.add_option("-D", options.directory, "Where the checkpoint will be; must not exist, or be empty")
+      ->type_name("DIR")
+      ->required();
+  auto* const running =
+      app.add_flag("--leave-running", flags.leave_running, "Let the tree run on afterwards");
+  app.add_flag("--leave-stopped", flags.leave_stopped, "Leave the tree stopped, as by SIGSTOP")
+      ->excludes(running);
+  app.add_flag("--shell-job", options.shell_job,
+               "The tree was started by a shell: its session and terminal stay outside, and are those of "
+               "whoever restores it");
+  app.add_option("--compress", flags.compress, "Compress memory: zstd or none (the default)")
+      ->type_name("CODEC");
+  app.add_flag("--no-sync", flags.no_sync,
+               "Don't wait until the checkpoint is on the disk: a power failure right after may lose it");
+  app.add_flag("--json", flags.json, "Print what was dumped, and how long it took, as JSON");
+}
+
+void apply(const Flags& flags, DumpOptions& options) {
+  if (options.pid <= 0) {
+    throw UsageError(fmt::format("-t takes the pid of a task, not {}", options.pid));
+  }
+  if (options.directory.empty()) {
+    throw UsageError("-D takes the name of a directory, not an empty string");
+  }
+  if (flags.compress != "none" && flags.compress != "zstd") {
+    throw UsageError(fmt::format("--compress takes zstd or none, not '{}'", flags.compress));
+  }
+  if (flags.leave_running) {
+    options.after = DumpOptions::After::LeaveRunning;
+  } else if (flags.leave_stopped) {
+    options.after = DumpOptions::After::LeaveStopped;
+  }
+  options.writer.codec = flags.compress == "zstd" ? image::PageBlock::ZSTD : image::PageBlock::NONE;
+  options.writer.sync = !flags.no_sync;
+}
+
+std::string to_json(const DumpReport& report) {
+  return fmt::format(
+      "{{\"tasks\": {}, \"threads\": {}, \"pages\": {}, \"zero_pages\": {}, \"inherited_pages\": {}, "
+      "\"payload_bytes\": {}, \"freezing_ns\": {}, \"frozen_ns\": {}, \"memory_ns\": {}}}\n",
+      report.tasks, report.threads, report.pages, report.zero_pages, report.inherited_pages,
+      report.payload_bytes, report.freezing_ns, report.frozen_ns, report.memory_ns);
+}
+
+std::string to_text(const DumpReport& report, const DumpOptions& options) {
+  return fmt::format("{}: {}, {}, {}; frozen for {}\n", options.directory, format_count(report.tasks, "task"),
+                     format_count(report.threads, "thread"), format_bytes(report.payload_bytes),
+                     format_duration(report.frozen_ns));
+}
+
+}  // namespace
+
+int run_dump(Arguments arguments) {
+  DumpOptions options;
+  Flags flags;
+  CommandLine line(kText);
+  add_options(line.options(), options, flags);
+  if (!line.parse(arguments)) {
+    return kDone;
+  }
+  apply(flags, options);
+
+  note_termination_signals();
+  DumpReport report;
+  {
+    ProgressLine progress("dump");
+    DumpCallbacks callbacks;
+    callbacks.progress = [&](const Progress& p) {
+      progress.update(p.stage, p.bytes, p.total_bytes, p.tasks);
+    };
+    report = dump(options, callbacks);
+  }
+  print_out(flags.json ? to_json(report) : to_text(report, options));
+  return kDone;
+}
+
+}  // namespace godwit::cli

@@ -1,0 +1,36 @@
+#include "cli/checkpoint_text.h"
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "images-format/checkpoint_reader.h"
+
+namespace godwit::cli {
+
+namespace {
+
+constexpr CommandText kText{
+    "inspect", "DIR [--json] [WHAT] [-v]",
+    "Shows what is in the checkpoint DIR: all of it, or only WHAT: tasks, files, pipes and so on. Memory is\n"
+    "shown as an index of what is where, not by content.\n",
+    "  godwit inspect /var/tmp/redis                    everything\n"
+    "  godwit inspect /var/tmp/redis tasks              only the tasks\n"
+    "  godwit inspect /var/tmp/redis --json | jq .tasks"};
+
+}  // namespace
+
+int run_inspect(Arguments arguments) {
+  std::string directory;
+  std::string what;
+  bool as_json = false;
+  CommandLine line(kText);
+  line.options().add_option("DIR", directory, "The checkpoint")->required();
+  line.options().add_option("WHAT", what, "Only records of this kind");
+  line.options().add_flag("--json", as_json, "Print JSON: an object with one array a kind");
+  if (!line.parse(arguments)) {
+    return kDone;
+  }
+  const CheckpointImage image = CheckpointImage::open_directory(directory);
+  print_out(as_json ? checkpoint_json(image, what) : checkpoint_text(image, what));
+  return kDone;
+}
+
+}  // namespace godwit::cli

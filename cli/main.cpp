@@ -1,0 +1,90 @@
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <new>
+
+#include "cli/command.h"
+#include "cli/log_sink.h"
+#include "cli/output.h"
+#include "kernel/error.h"
+
+namespace godwit::cli {
+
+namespace {
+
+constexpr std::array kCommands{
+    Command{"check", "Show what this kernel and these privileges allow", run_check},
+    Command{"dump", "Write a process tree to a checkpoint", run_dump},
+    Command{"restore", "Bring a process tree back from a checkpoint", run_restore},
+    Command{"inspect", "Show what is in a checkpoint", run_inspect},
+    Command{"verify", "Check every checksum and reference of a checkpoint", run_verify},
+};
+
+std::string help() {
+  std::string text =
+      "Usage: godwit COMMAND [OPTIONS]\n\n"
+      "Freezes a process tree, writes its whole state to a checkpoint, and brings it back later.\n\n"
+      "Commands:\n";
+  for (const Command& command : kCommands) {
+    text += fmt::format("  {:<10}{}\n", command.name, command.summary);
+  }
+  return text +
+         "\n'godwit COMMAND --help' explains a command, with examples. 'godwit --version' prints the "
+         "version.\n\n"
+         "Examples:\n"
+         "  godwit dump -t 4711 -D /var/tmp/redis       freeze task 4711 and its children, save them, end "
+         "them\n"
+         "  godwit restore -D /var/tmp/redis --detach   bring them back, with the same pids\n"
+         "  godwit inspect /var/tmp/redis               see what was saved\n\n"
+         "Exit codes: 0 done, 1 failed and everything was left as it was, 2 wrong usage.\n";
+}
+
+int run(const Command& command, Arguments arguments) {
+  try {
+    return command.run(arguments);
+  } catch (const UsageError& e) {
+    print_failure(command.name, fmt::format("{}; see 'godwit {} --help'", e.what(), command.name));
+    return kWrongUsage;
+  } catch (const std::bad_alloc&) {
+    print_failure(command.name, "out of memory");
+  } catch (const std::exception& e) {
+    print_failure(command.name, e.what());
+  }
+  return kFailed;
+}
+
+int run(Arguments arguments) {
+  if (arguments.empty()) {
+    print_err(help());
+    return kWrongUsage;
+  }
+  const std::string_view name = arguments.front();
+  const auto* const command =
+      std::find_if(kCommands.begin(), kCommands.end(), [&](const Command& c) { return c.name == name; });
+  if (command != kCommands.end()) {
+    return run(*command, arguments.subspan(1));
+  }
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_out(help());
+    return kDone;
+  }
+  if (name == "--version") {
+    print_out("godwit " GODWIT_VERSION "\n");
+    return kDone;
+  }
+  print_err(fmt::format("godwit: there is no command '{}'; see 'godwit --help'\n", name));
+  return kWrongUsage;
+}
+
+}  // namespace
+
+}  // namespace godwit::cli
+
+int main(int argc, char** argv) {
+  try {
+    return godwit::cli::run({argv + 1, argv + std::max(argc, 1)});
+  } catch (const std::exception& e) {
+    godwit::cli::print_err(fmt::format("godwit: {}\n", e.what()));
+    return godwit::cli::kFailed;
+  }
+}

@@ -1,0 +1,35 @@
+#include "cli/pidfile.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+
+namespace godwit::cli {
+
+Pidfile::~Pidfile() {
+  if (written_) {
+    ::unlink(path_.c_str());
+  }
+}
+
+void Pidfile::write(pid_t pid) {
+  const std::string beside = fmt::format("{}.{}", path_, ::getpid());
+  try {
+    const Fd file = open_file(beside, O_WRONLY | O_CREAT | O_EXCL, 0644);
+    const std::string text = fmt::format("{}\n", pid);
+    write_all(file.get(), std::as_bytes(std::span(text.data(), text.size())), beside);
+    if (::rename(beside.c_str(), path_.c_str()) != 0) {
+      throw errno_error("cannot write the pid to {}", path_);
+    }
+  } catch (const Error&) {
+    ::unlink(beside.c_str());
+    throw;
+  }
+  written_ = true;
+}
+
+}  // namespace godwit::cli

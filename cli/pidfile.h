@@ -1,0 +1,26 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+namespace godwit::cli {
+
+/// A file with a pid in it, for supervisors. It goes away again unless it is kept.
+class Pidfile {
+ public:
+  explicit Pidfile(std::string path) : path_(std::move(path)) {}
+  Pidfile(const Pidfile&) = delete;
+  Pidfile& operator=(const Pidfile&) = delete;
+  ~Pidfile();
+
+  /// Whoever reads `path` finds the whole pid or what was there before. Throws Error.
+  void write(pid_t pid);
+  void keep() { written_ = false; }
+
+ private:
+  std::string path_;
+  bool written_ = false;
+};
+
+}  // namespace godwit::cli

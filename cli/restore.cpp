@@ -1,0 +1,82 @@
+#include "restore/restore.h"
+
+#include <csignal>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/pidfile.h"
+#include "cli/progress.h"
+#include "cli/root_task.h"
+#include "images-format/checkpoint_reader.h"
+#include "kernel/cancel.h"
+#include "kernel/error.h"
+
+namespace godwit::cli {
+
+namespace {
+
+constexpr CommandText kText{
+    "restore", "-D DIR [--detach] [--pidfile FILE] [--plan] [-v]",
+    "Brings the tree in the checkpoint DIR back, with its pids, memory and open files, and lets it run on\n"
+    "where it was frozen. The checkpoint stays and can be restored again once these pids are free. If\n"
+    "anything fails before the tree runs, nothing of it is left.\n\n"
+    "Without --detach godwit stays: it waits for the root of the tree, passes SIGINT and SIGTERM on to it,\n"
+    "and exits with its exit code, or with 128 and the number of the signal that ended it.\n",
+    "  godwit restore -D /var/tmp/redis                               run it here\n"
+    "  godwit restore -D /var/tmp/redis --detach --pidfile /run/r.pid run it in the background\n"
+    "  godwit restore -D /var/tmp/redis --plan                        only say what would be done"};
+
+struct Flags {
+  std::string directory;
+  std::string pidfile;
+  bool detach = false;
+  bool plan = false;
+};
+
+void add_options(CLI::App& app, Flags& flags) {
+  app.add_option("-D", flags.directory, "The checkpoint")->type_name("DIR")->required();
+  app.add_flag("--detach", flags.detach, "Return as soon as the tree runs");
+  app.add_option("--pidfile", flags.pidfile, "Write the root's pid there before the tree runs")
+      ->type_name("FILE");
+  app.add_flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");
+}
+
+pid_t restore_tree(const CheckpointImage& image, const std::string& pidfile_path) {
+  ProgressLine progress("restore");
+  Pidfile pidfile(pidfile_path);
+  RestoreCallbacks callbacks;
+  callbacks.progress = [&](const RestoreProgress& p) {
+    progress.update(p.stage, p.bytes, p.total_bytes, p.tasks);
+  };
+  callbacks.barrier = [&](pid_t root) {
+    if (!pidfile_path.empty()) {
+      pidfile.write(root);
+    }
+  };
+  const pid_t root = restore(image, RestoreOptions{}, callbacks);
+  pidfile.keep();
+  return root;
+}
+
+}  // namespace
+
+int run_restore(Arguments arguments) {
+  Flags flags;
+  CommandLine line(kText);
+  add_options(line.options(), flags);
+  if (!line.parse(arguments)) {
+    return kDone;
+  }
+  const CheckpointImage image = CheckpointImage::open_directory(flags.directory);
+  if (flags.plan) {
+    print_out(describe_plan(image));
+    return kDone;
+  }
+  // Where SIGCHLD is ignored, children vanish without having been waited for.
+  ::signal(SIGCHLD, SIG_DFL);
+  note_termination_signals();
+  const pid_t root = restore_tree(image, flags.pidfile);
+  return flags.detach ? kDone : wait_and_forward_signals(root);
+}
+
+}  // namespace godwit::cli
