@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "images-format/byte_source.h"
 #include "images-format/checkpoint.pb.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
@@ -17,6 +18,10 @@ class CheckpointImage {
  public:
   /// Throws Error for anything that isn't a complete, well-formed checkpoint of a known version.
   [[nodiscard]] static CheckpointImage open_directory(const std::string& path);
+
+  /// The same from any source: `frames` has the metadata, `pages` the payload of `payload_bytes`.
+  [[nodiscard]] static CheckpointImage read(ByteSource& frames, std::unique_ptr<PageSource> pages,
+                                            uint64_t payload_bytes);
 
   [[nodiscard]] const image::Checkpoint& header() const;
   [[nodiscard]] const std::vector<Record>& records() const { return records_; }
@@ -35,7 +40,7 @@ class CheckpointImage {
     return found;
   }
 
-  /// For unit tests and for images that don't come from a directory.
+  /// For unit tests: takes records as they are, unvalidated. The first is an image::Checkpoint, else Error.
   CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages);
 
  private:

@@ -26,11 +26,13 @@ class CheckpointWriter {
                                                                           const WriterOptions& options);
   virtual ~CheckpointWriter() = default;
 
-  /// Not thread-safe. Throws Error.
+  /// Not thread-safe. Throws Error. The writer itself fills an image::Checkpoint's format_version,
+  /// page_size, godwit_version, and uuid if that is empty.
   virtual void add(const google::protobuf::Message& record) = 0;
   /// Lives as long as the writer.
   virtual PageSink& pages() = 0;
-  /// Closing frame, fsync, rename. Throws Error; then nothing bears the final name.
+  /// Closing frame, fsync, rename. Throws Error; then nothing bears the final name. Every block that was
+  /// written must be in the index of a MemoryObject that was added.
   virtual void commit() = 0;
 };
 

@@ -27,8 +27,8 @@ class PageSink {
 class PageSource {
  public:
   virtual ~PageSource() = default;
-  /// Fills `out`, whose size is that of the whole block's pages, after the checksum has been found
-  /// right. Throws Error.
+  /// Fills `out`, whose size is that of the whole block's pages. Throws Error, also for a wrong checksum;
+  /// what `out` holds then is undefined.
   virtual void read_block(const image::PageBlock& block, std::span<std::byte> out) const = 0;
 };
 
@@ -52,10 +52,10 @@ class MemoryIndexBuilder {
 
 /// One run of an index.
 struct PageRun {
-  uint64_t first;            // page number
+  uint64_t first;  // page number
   uint64_t count;
   image::PageKind kind;
-  uint64_t first_present;    // PAGE_PRESENT: how many present pages of the object stand before this run
+  uint64_t first_present;  // PAGE_PRESENT: how many present pages of the object stand before this run
 };
 
 /// The runs of an object, ascending. Throws Error for an index that contradicts itself (arrays of

@@ -1,0 +1,132 @@
+#include "images-format/checkpoint_reader.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "images-format/frame.h"
+#include "images-format/partial_directory.h"
+#include "images-format/payload.h"
+#include "images-format/validate.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr const char* kDamaged = "the checkpoint is damaged";
+
+Record parse(const Frame& frame, size_t index) {
+  const RecordKind* kind = find_record_kind(frame.type);
+  if (kind == nullptr) {
+    throw Error(fmt::format("frame {} is a record of the unknown type {}", index, frame.type), 0,
+                "the checkpoint comes from a newer godwit");
+  }
+  Record record{kind->type, std::unique_ptr<google::protobuf::Message>(kind->prototype().New())};
+  if (!record.message->ParseFromArray(frame.payload.data(), static_cast<int>(frame.payload.size()))) {
+    throw Error(fmt::format("frame {} isn't a well-formed record of {}", index, kind->name), 0, kDamaged);
+  }
+  return record;
+}
+
+void check_closing(const image::Closing& closing, const std::vector<uint64_t>& checksums,
+                   FrameReader& frames) {
+  if (closing.frames() != checksums.size() || closing.metadata_hash() != hash_checksums(checksums)) {
+    throw Error("the closing frame doesn't fit the frames in front of it", 0, kDamaged);
+  }
+  if (frames.next().has_value()) {
+    throw Error("something stands behind the closing frame", 0, kDamaged);
+  }
+}
+
+struct Metadata {
+  std::vector<Record> records;  // without the Closing
+  uint64_t payload_bytes = 0;
+};
+
+Metadata read_metadata(ByteSource& source) {
+  FrameReader frames(source);
+  Metadata metadata;
+  std::vector<uint64_t> checksums;
+  while (const std::optional<Frame> frame = frames.next()) {
+    Record record = parse(*frame, checksums.size());
+    if (record.type == RecordType::Closing) {
+      const auto& closing = static_cast<const image::Closing&>(*record.message);
+      check_closing(closing, checksums, frames);
+      metadata.payload_bytes = closing.payload_bytes();
+      return metadata;
+    }
+    checksums.push_back(frame->checksum);
+    metadata.records.push_back(std::move(record));
+  }
+  throw Error("it has no closing frame", 0, "the checkpoint is incomplete");
+}
+
+Fd open_regular(const Fd& directory, const char* name) {
+  // O_NONBLOCK: a FIFO in the place of a file must not hold the reader up.
+  Fd file = open_at(directory.get(), name, O_RDONLY | O_NONBLOCK);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) {
+    throw errno_error("cannot stat {}", name);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw error("{} isn't a regular file", name);
+  }
+  return file;
+}
+
+}  // namespace
+
+CheckpointImage CheckpointImage::open_directory(const std::string& path) {
+  return with_context([&] { return fmt::format("checkpoint {}", path); },
+                      [&] {
+                        const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+                        if (!directory) {
+                          throw errno_error("cannot open it");
+                        }
+                        const Fd metadata = open_regular(directory, kMetadataFile);
+                        auto pages = std::make_unique<PayloadReader>(open_regular(directory, kPayloadFile),
+                                                                     path + "/" + kPayloadFile);
+                        const uint64_t payload_bytes = pages->size();
+                        FdSource source(metadata.get(), path + "/" + kMetadataFile);
+                        return read(source, std::move(pages), payload_bytes);
+                      });
+}
+
+CheckpointImage CheckpointImage::read(ByteSource& frames, std::unique_ptr<PageSource> pages,
+                                      uint64_t payload_bytes) {
+  Metadata metadata = read_metadata(frames);
+  if (metadata.payload_bytes != payload_bytes) {
+    throw Error(
+        fmt::format("{} bytes of pages were written, {} are there", metadata.payload_bytes, payload_bytes), 0,
+        kDamaged);
+  }
+  validate(metadata.records, payload_bytes);
+  return {std::move(metadata.records), std::move(pages)};
+}
+
+CheckpointImage::CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages)
+    : records_(std::move(records)), pages_(std::move(pages)) {
+  if (records_.empty() || records_.front().type != RecordType::Checkpoint) {
+    throw Error("the first record isn't a checkpoint header", 0, kDamaged);
+  }
+}
+
+const image::Checkpoint& CheckpointImage::header() const {
+  return static_cast<const image::Checkpoint&>(*records_.front().message);
+}
+
+void verify_pages(const CheckpointImage& image) {
+  std::vector<std::byte> buffer(kBlockBytes);
+  for (const image::MemoryObject* object : image.all<image::MemoryObject>()) {
+    with_context([&] { return fmt::format("memory object {}", object->id()); },
+                 [&] {
+                   for (const image::PageBlock& block : object->blocks()) {
+                     // unpack_block refuses sizes that don't fit this one.
+                     const size_t pages = std::min<size_t>(block.pages(), kPagesPerBlock);
+                     image.pages().read_block(block, std::span(buffer).first(pages * kPageSize));
+                   }
+                 });
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,110 @@
+#include "images-format/checkpoint_writer.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "images-format/checkpoint.pb.h"
+#include "images-format/frame.h"
+#include "images-format/partial_directory.h"
+#include "images-format/payload.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+std::string random_uuid() {
+  std::string uuid(16, '\0');
+  if (::getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
+    throw errno_error("cannot get random bytes");
+  }
+  return uuid;
+}
+
+/// The header with what the writer itself knows.
+image::Checkpoint complete_header(image::Checkpoint header) {
+  header.set_format_version(kFormatVersion);
+  header.set_page_size(kPageSize);
+  header.set_godwit_version(GODWIT_VERSION);
+  if (header.uuid().empty()) {
+    header.set_uuid(random_uuid());
+  }
+  return header;
+}
+
+void sync_file(int fd, const std::string& name) {
+  if (::fsync(fd) != 0) {
+    throw errno_error("cannot sync {}", name);
+  }
+}
+
+class DirectoryWriter final : public CheckpointWriter {
+ public:
+  DirectoryWriter(const std::string& path, const WriterOptions& options)
+      : sync_(options.sync),
+        directory_(path),
+        metadata_(directory_.create_file(kMetadataFile)),
+        payload_(directory_.create_file(kPayloadFile), directory_.path() + "/" + kPayloadFile,
+                 options.codec) {}
+
+  void add(const google::protobuf::Message& record) override {
+    const RecordType type = record_type_of(record);
+    if ((type == RecordType::Checkpoint) == has_header_ || type == RecordType::Closing) {
+      throw error("a {} record can't stand here in a checkpoint", record.GetDescriptor()->name());
+    }
+    if (type == RecordType::Checkpoint) {
+      frames_.add(complete_header(static_cast<const image::Checkpoint&>(record)));
+      has_header_ = true;
+      return;
+    }
+    if (type == RecordType::MemoryObject) {
+      count_blocks(static_cast<const image::MemoryObject&>(record));
+    }
+    frames_.add(record);
+  }
+
+  PageSink& pages() override { return payload_; }
+
+  void commit() override {
+    if (!has_header_) {
+      throw error("the checkpoint has no header");
+    }
+    // Readers refuse pages that no index mentions: say so while the tree still lives.
+    if (indexed_bytes_ != payload_.size()) {
+      throw error("{} bytes of pages were written, but {} are indexed", payload_.size(), indexed_bytes_);
+    }
+    const std::string name = directory_.path() + "/" + kMetadataFile;
+    FdSink sink(metadata_.get(), name);
+    frames_.close(payload_.size(), sink);
+    if (sync_) {
+      sync_file(payload_.fd(), directory_.path() + "/" + kPayloadFile);
+      sync_file(metadata_.get(), name);
+    }
+    directory_.publish(sync_);
+  }
+
+ private:
+  void count_blocks(const image::MemoryObject& object) {
+    for (const image::PageBlock& block : object.blocks()) {
+      indexed_bytes_ += padded_bytes(block.stored_bytes());
+    }
+  }
+
+  bool sync_;
+  bool has_header_ = false;
+  uint64_t indexed_bytes_ = 0;
+  PartialDirectory directory_;
+  Fd metadata_;
+  PayloadWriter payload_;
+  FrameWriter frames_;
+};
+
+}  // namespace
+
+std::unique_ptr<CheckpointWriter> CheckpointWriter::create_directory(const std::string& path,
+                                                                     const WriterOptions& options) {
+  return with_context([&] { return fmt::format("checkpoint {}", path); },
+                      [&] { return std::make_unique<DirectoryWriter>(path, options); });
+}
+
+}  // namespace godwit

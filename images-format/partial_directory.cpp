@@ -1,0 +1,206 @@
+#include "images-format/partial_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr std::string_view kPartial = ".partial-";
+
+/// Names in a directory, without "." and "..".
+std::vector<std::string> list(int directory, const std::string& path) {
+  Fd copy = open_at(directory, ".", O_RDONLY | O_DIRECTORY);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy.get()), ::closedir);
+  if (stream == nullptr) {
+    throw errno_error("cannot list {}", path);
+  }
+  static_cast<void>(copy.release());
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") {
+      names.emplace_back(name);
+    }
+  }
+  if (errno != 0) {
+    throw errno_error("cannot list {}", path);
+  }
+  return names;
+}
+
+void remove_directory(int parent, const std::string& name, int directory) {
+  ::unlinkat(directory, kMetadataFile, 0);
+  ::unlinkat(directory, kPayloadFile, 0);
+  ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+}
+
+/// Removes what killed writers of `name` have left. What can't be removed stays: it is in nobody's way.
+void remove_stale(int parent, const std::string& parent_path, const std::string& name) {
+  const std::string prefix = name + std::string(kPartial);
+  for (const std::string& entry : list(parent, parent_path)) {
+    if (!entry.starts_with(prefix)) {
+      continue;
+    }
+    const Fd directory(::openat(parent, entry.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) {
+      remove_directory(parent, entry, directory.get());
+    }
+  }
+}
+
+std::string random_suffix() {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz012345";
+  unsigned char random[6];
+  if (::getrandom(random, sizeof(random), 0) != sizeof(random)) {
+    throw errno_error("cannot get random bytes");
+  }
+  std::string suffix;
+  for (const unsigned char byte : random) {
+    suffix += kLetters[byte % kLetters.size()];
+  }
+  return suffix;
+}
+
+/// Without links and dots where the directory exists: "." has no name that a rename could give.
+std::string final_path(const std::string& path) {
+  if (const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), ::free);
+      real != nullptr) {
+    return real.get();
+  }
+  if (errno != ENOENT) {
+    throw errno_error("cannot use {}", path);
+  }
+  std::string trimmed = path;
+  while (trimmed.size() > 1 && trimmed.ends_with('/')) {
+    trimmed.pop_back();
+  }
+  return trimmed;
+}
+
+bool is_gone(int directory) {
+  struct stat status {};
+  return ::fstat(directory, &status) != 0 || status.st_nlink == 0;
+}
+
+/// An empty directory that has the final name is replaced by the checkpoint; anything else is refused.
+void check_replaceable(int parent, const std::string& name, const std::string& path) {
+  const Fd existing(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!existing) {
+    if (errno == ENOENT) {
+      return;
+    }
+    throw errno_error("cannot use {} for a checkpoint", path);
+  }
+  if (!list(existing.get(), path).empty()) {
+    throw Error(fmt::format("{} isn't empty", path), 0, "a checkpoint never overwrites anything");
+  }
+  struct stat inside {};
+  struct stat outside {};
+  if (::fstat(existing.get(), &inside) != 0 || ::fstat(parent, &outside) != 0) {
+    throw errno_error("cannot stat {}", path);
+  }
+  if (inside.st_dev != outside.st_dev) {
+    throw Error(fmt::format("{} is a mount point", path), 0, "name a directory inside it");
+  }
+}
+
+}  // namespace
+
+PartialDirectory::PartialDirectory(const std::string& path) {
+  const std::string full = final_path(path);
+  const size_t slash = full.rfind('/');
+  final_name_ = slash == std::string::npos ? full : full.substr(slash + 1);
+  parent_path_ = slash == std::string::npos ? "." : slash == 0 ? "/" : full.substr(0, slash);
+  if (final_name_.empty() || final_name_ == "." || final_name_ == "..") {
+    throw error("'{}' can't be the name of a checkpoint", path);
+  }
+  parent_ = open_file(parent_path_, O_RDONLY | O_DIRECTORY);
+  check_replaceable(parent_.get(), final_name_, path);
+  remove_stale(parent_.get(), parent_path_, final_name_);
+  make();
+}
+
+void PartialDirectory::make() {
+  for (;;) {
+    partial_name_ = final_name_ + std::string(kPartial) + random_suffix();
+    if (::mkdirat(parent_.get(), partial_name_.c_str(), 0700) != 0) {
+      if (errno == EEXIST) {
+        continue;
+      }
+      throw errno_error("cannot make {}", path()).hint("a checkpoint is written beside its final name");
+    }
+    directory_ =
+        Fd(::openat(parent_.get(), partial_name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (directory_ && ::flock(directory_.get(), LOCK_EX | LOCK_NB) == 0 && !is_gone(directory_.get())) {
+      return;
+    }
+    // Another writer of this name came before the lock and took the directory for one that was left behind.
+    if (directory_ && errno != EWOULDBLOCK && !is_gone(directory_.get())) {
+      const Error failure = errno_error("cannot lock {}", path());
+      ::unlinkat(parent_.get(), partial_name_.c_str(), AT_REMOVEDIR);
+      throw failure;
+    }
+    if (!directory_ && errno != ENOENT) {
+      throw errno_error("cannot open {}", path());
+    }
+  }
+}
+
+PartialDirectory::~PartialDirectory() {
+  if (!published_) {
+    remove_directory(parent_.get(), partial_name_, directory_.get());
+  }
+}
+
+Fd PartialDirectory::create_file(const char* name) {
+  Fd file(::openat(directory_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file) {
+    throw errno_error("cannot make {}/{}", path(), name);
+  }
+  return file;
+}
+
+void PartialDirectory::sync_directory(int fd, const std::string& name) const {
+  // Some file systems can't sync a directory; what they promise for a rename is all there is.
+  if (::fsync(fd) != 0 && errno != EINVAL) {
+    throw errno_error("cannot sync {}", name);
+  }
+}
+
+void PartialDirectory::publish(bool sync) {
+  if (sync) {
+    sync_directory(directory_.get(), path());
+  }
+  // rename(2) puts a directory only in the place of an empty one: nothing that somebody else has written
+  // there meanwhile is lost.
+  if (::renameat(parent_.get(), partial_name_.c_str(), parent_.get(), final_name_.c_str()) != 0) {
+    throw errno_error("cannot rename {} to {}", path(), final_name_);
+  }
+  published_ = true;
+  if (!sync) {
+    return;
+  }
+  try {
+    sync_directory(parent_.get(), parent_path_);
+  } catch (...) {
+    published_ = ::renameat(parent_.get(), final_name_.c_str(), parent_.get(), partial_name_.c_str()) != 0;
+    throw;
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,190 @@
+#include "images-format/payload.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "images-format/hash.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr int kZstdLevel = 1;
+constexpr const char* kDamaged = "the checkpoint is damaged";
+
+/// What a thread needs to (de)compress one block after the other. Made when a thread needs it first.
+struct ZstdContext {
+  std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> compressor{ZSTD_createCCtx(), ZSTD_freeCCtx};
+  std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> decompressor{ZSTD_createDCtx(), ZSTD_freeDCtx};
+  std::vector<std::byte> buffer = std::vector<std::byte>(kBlockBytes);
+
+  ZstdContext() {
+    if (compressor == nullptr || decompressor == nullptr) {
+      throw std::bad_alloc();
+    }
+  }
+};
+
+ZstdContext& zstd_context() {
+  thread_local ZstdContext context;
+  return context;
+}
+
+/// The compressed pages, padded with zeros; empty if that saves no page.
+std::span<const std::byte> compress(std::span<const std::byte> pages, size_t& stored_bytes) {
+  if (pages.size() <= kPageSize) {
+    return {};
+  }
+  ZstdContext& context = zstd_context();
+  // A result that saves no page doesn't fit, and zstd gives up early.
+  const size_t size = ZSTD_compressCCtx(context.compressor.get(), context.buffer.data(),
+                                        pages.size() - kPageSize, pages.data(), pages.size(), kZstdLevel);
+  if (ZSTD_isError(size) != 0) {
+    if (ZSTD_getErrorCode(size) == ZSTD_error_dstSize_tooSmall) {
+      return {};
+    }
+    throw error("cannot compress pages: {}", ZSTD_getErrorName(size));
+  }
+  stored_bytes = size;
+  const auto padded = std::span(context.buffer).first(padded_bytes(size));
+  std::ranges::fill(padded.subspan(size), std::byte{0});
+  return padded;
+}
+
+void write_at(int fd, std::span<const std::byte> data, uint64_t offset, const std::string& name) {
+  while (!data.empty()) {
+    const ssize_t put = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+    if (put < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      throw errno_error("cannot write {}", name);
+    }
+    data = data.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+}
+
+Error damaged_block(const image::PageBlock& block, const char* what) {
+  return Error(fmt::format("block at {:#x} of the pages: {}", block.offset(), what), 0, kDamaged);
+}
+
+}  // namespace
+
+PayloadWriter::PayloadWriter(Fd file, std::string name, image::PageBlock::Codec codec)
+    : file_(std::move(file)), name_(std::move(name)), codec_(codec) {}
+
+image::PageBlock PayloadWriter::write_block(std::span<const std::byte> pages) {
+  if (pages.empty() || pages.size() > kBlockBytes || pages.size() % kPageSize != 0) {
+    throw error("a block of {} bytes isn't 1 to {} pages", pages.size(), kPagesPerBlock);
+  }
+  image::PageBlock block;
+  block.set_pages(static_cast<uint32_t>(pages.size() / kPageSize));
+  std::span<const std::byte> stored = pages;
+  size_t stored_bytes = pages.size();
+  if (codec_ == image::PageBlock::ZSTD) {
+    if (const auto compressed = compress(pages, stored_bytes); !compressed.empty()) {
+      stored = compressed;
+      block.set_codec(image::PageBlock::ZSTD);
+    }
+  }
+  const uint64_t offset = end_.fetch_add(stored.size(), std::memory_order_relaxed);
+  block.set_offset(offset);
+  block.set_stored_bytes(static_cast<uint32_t>(stored_bytes));
+  block.set_hash(hash_bytes(stored.first(stored_bytes)));
+  write_at(file_.get(), stored, offset, name_);
+  return block;
+}
+
+PayloadReader::PayloadReader(Fd file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) {
+    throw errno_error("cannot stat {}", name_);
+  }
+  size_ = static_cast<uint64_t>(status.st_size);
+}
+
+void PayloadReader::read_at(uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      throw errno_error("cannot read {}", name_);
+    }
+    if (got == 0) {
+      throw Error(fmt::format("{} ends at {:#x}", name_, offset), 0, kDamaged);
+    }
+    out = out.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+}
+
+void PayloadReader::read_block(const image::PageBlock& block, std::span<std::byte> out) const {
+  check_block(block, size_);
+  std::span<std::byte> stored = out;
+  if (block.codec() != image::PageBlock::NONE) {
+    stored = std::span(zstd_context().buffer).first(padded_bytes(block.stored_bytes()));
+  } else if (out.size() != block.pages() * kPageSize) {
+    throw damaged_block(block, "it is read into memory of another size");
+  }
+  read_at(block.offset(), stored);
+  unpack_block(block, stored, out);
+}
+
+void check_block(const image::PageBlock& block, uint64_t payload_bytes) {
+  if (block.pages() == 0 || block.pages() > kPagesPerBlock) {
+    throw damaged_block(block, "it hasn't 1 to 64 pages");
+  }
+  if (!image::PageBlock::Codec_IsValid(block.codec())) {
+    throw Error(fmt::format("block at {:#x} of the pages is compressed in the unknown way {}", block.offset(),
+                            static_cast<int>(block.codec())),
+                0, "the checkpoint comes from a newer godwit");
+  }
+  const uint64_t bytes = block.pages() * kPageSize;
+  const bool plain = block.codec() == image::PageBlock::NONE;
+  if (block.stored_bytes() == 0 || (plain ? block.stored_bytes() != bytes : block.stored_bytes() >= bytes)) {
+    throw damaged_block(block, "its sizes contradict each other");
+  }
+  if (block.offset() % kPageSize != 0) {
+    throw damaged_block(block, "it doesn't begin on a page");
+  }
+  if (block.offset() > payload_bytes || padded_bytes(block.stored_bytes()) > payload_bytes - block.offset()) {
+    throw damaged_block(block, "it ends behind the end of the pages");
+  }
+}
+
+void unpack_block(const image::PageBlock& block, std::span<const std::byte> stored,
+                  std::span<std::byte> out) {
+  if (out.size() != block.pages() * kPageSize || stored.size() != padded_bytes(block.stored_bytes())) {
+    throw damaged_block(block, "it is read into memory of another size");
+  }
+  const auto data = stored.first(block.stored_bytes());
+  if (hash_bytes(data) != block.hash()) {
+    throw damaged_block(block, "its checksum is wrong");
+  }
+  const auto padding = stored.subspan(data.size());
+  if (std::ranges::any_of(padding, [](std::byte b) { return b != std::byte{0}; })) {
+    throw damaged_block(block, "its padding isn't zero");
+  }
+  if (block.codec() == image::PageBlock::ZSTD) {
+    const size_t size = ZSTD_decompressDCtx(zstd_context().decompressor.get(), out.data(), out.size(),
+                                            data.data(), data.size());
+    if (ZSTD_isError(size) != 0 || size != out.size()) {
+      throw damaged_block(block, "it can't be decompressed");
+    }
+  } else if (stored.data() != out.data()) {
+    std::ranges::copy(data, out.begin());
+  }
+}
+
+}  // namespace godwit
