@@ -31,6 +31,9 @@ class FileTable {
   /// Throws Error for what can't be kept (an unlinked directory, a file that has lost this name but
   /// has others).
   uint32_t add(const std::string& proc_link, bool validate = false);
+  /// For callers that have already read the link and asked for the file's status through it.
+  uint32_t add(const std::string& proc_link, const std::string& link_text, const struct stat& status,
+               bool validate = false);
 
   /// Writes the records, and the content of ghosts. Throws Error.
   void write(CheckpointWriter& writer, MemoryObjectIds& ids) const;

@@ -24,24 +24,30 @@ class DescriptorPlan {
   /// Runs the makers of what several descriptor tables share, in this process, at numbers from
   /// `first_descriptor` up (above every number that the image uses), for tasks to inherit.
   /// `shared_memory`: descriptor of this process for a SharedMemory id.
-  /// Throws Error. The descriptors are closed by the destructor.
-  void make_shared(const FileOpener& files, const std::map<uint32_t, int>& shared_memory, int first_descriptor);
+  /// All numbers from there on must be free and stay so: the tasks use the next ones while they make theirs
+  /// (see next_descriptor). Raises this process's soft limit of descriptors if that is needed, which tasks
+  /// inherit. Throws Error. The descriptors are closed by the destructor.
+  void make_shared(const FileOpener& files, const std::map<uint32_t, int>& shared_memory,
+                   int first_descriptor);
 
   /// Emits the filling of a task's table. At that point the task has only what it inherited from the
-  /// coordinator, all at or above the first descriptor number given above; closing that is the caller's
-  /// affair, after `finish` has been emitted too.
+  /// coordinator, all above the image's numbers; closing that is the caller's affair, before `finish`.
   void emit_place(ScriptBuilder& script, const image::Task& task, const FileOpener& files,
                   const std::map<uint32_t, int>& shared_memory);
-  /// Emits what needs all descriptors in place: epoll watches, locks.
+  /// Emits what needs all descriptors in place: epoll watches, locks. Afterwards nothing may be closed in
+  /// the task: closing any descriptor of a file gives up the task's POSIX locks on it.
   void emit_finish(ScriptBuilder& script, const image::Task& task);
 
   /// One above the highest descriptor number in the image.
   [[nodiscard]] int first_free_descriptor() const;
+  /// After make_shared: one above the highest number that making and placing uses.
+  [[nodiscard]] int next_descriptor() const;
   /// A line for each open file description: what, by whom, for which descriptors.
   [[nodiscard]] std::string describe() const;
 
- private:
   struct State;
+
+ private:
   std::unique_ptr<State> state_;
 };
 

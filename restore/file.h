@@ -17,6 +17,8 @@ class FileOpener {
   /// `first_descriptor` up: tasks inherit them and open them again through /proc/self/fd.
   /// Throws Error.
   FileOpener(const CheckpointImage& image, int first_descriptor);
+  FileOpener(const FileOpener&) = delete;
+  FileOpener& operator=(const FileOpener&) = delete;
   ~FileOpener();
 
   /// Emits the opening of a file by the process that runs the script. `flags`: O_*.
@@ -26,6 +28,9 @@ class FileOpener {
   [[nodiscard]] int next_descriptor() const { return next_descriptor_; }
 
  private:
+  void make_ghost(const CheckpointImage& image, const image::File& file);
+  void close_ghosts();
+
   std::map<uint32_t, const image::File*> files_;
   std::map<uint32_t, int> ghosts_;  // owned descriptors
   int next_descriptor_;

@@ -12,12 +12,12 @@
 namespace godwit {
 
 struct RestoreOptions {
-  unsigned workers = 0;     // threads that fill memory; 0: as many as there are CPUs
-  bool sibling = false;     // the root becomes a child of our parent (CLONE_PARENT)
+  unsigned workers = 0;  // threads that fill memory; 0: as many as there are CPUs
+  bool sibling = false;  // the root becomes a child of our parent (CLONE_PARENT)
 };
 
 struct RestoreProgress {
-  std::string_view stage;   // "plan", "build", "memory", "resume"
+  std::string_view stage;  // "plan", "build", "memory", "resume"
   uint64_t bytes = 0;
   uint64_t total_bytes = 0;
   uint64_t tasks = 0;
@@ -32,7 +32,8 @@ struct RestoreCallbacks {
 
 /// Restores the tree. Returns the pid of its root, which is a child of the caller (see `sibling`).
 /// On any Error nothing of the tree is left. Single-threaded callers only.
-pid_t restore(const CheckpointImage& image, const RestoreOptions& options, const RestoreCallbacks& callbacks = {});
+pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
+              const RestoreCallbacks& callbacks = {});
 
 /// What `restore` would do, for people. Touches no kernel.
 [[nodiscard]] std::string describe_plan(const CheckpointImage& image);

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <google/protobuf/message.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dump/file.h"
+#include "dump/shared_memory.h"
+#include "images-format/descriptor.pb.h"
+#include "kernel/fd.h"
+#include "kernel/fdinfo.h"
+
+/// What the dumper knows of open file descriptions, and the kinds of them that it can keep.
+namespace godwit::collecting {
+
+/// One open file description of the tree, by the descriptor under which it was first seen.
+struct Description {
+  uint32_t id = 0;
+  pid_t pid = 0;
+  int fd = -1;
+  std::string link;        // text of /proc/PID/fd/N
+  FdInfo info;             // as fdinfo of that descriptor says
+  struct stat status {};   // only if the link is a path
+  int socket_domain = -1;  // AF_*; only of sockets
+
+  [[nodiscard]] bool has_path() const { return link.starts_with('/'); }
+  [[nodiscard]] uint32_t flags() const;  // without O_CLOEXEC
+  [[nodiscard]] std::string proc_link() const;
+  /// "descriptor 5 of task 41 (pipe:[1234])"
+  [[nodiscard]] std::string name() const;
+  void fill(image::OpenFile& record) const;
+};
+
+/// What the kinds work with.
+class Context {
+ public:
+  Context(FileTable& files_, SharedMemoryTable& shared_memory_, bool shell_job_)
+      : files(files_), shared_memory(shared_memory_), shell_job(shell_job_) {}
+
+  FileTable& files;
+  SharedMemoryTable& shared_memory;
+  const bool shell_job;
+
+  /// Another descriptor, in this process, of the description. Throws Error.
+  [[nodiscard]] Fd copy(const Description& description);
+  /// Hands over a record for the image.
+  void add(std::unique_ptr<google::protobuf::Message> record) { records.push_back(std::move(record)); }
+  /// Lets go of the descriptors that `copy` keeps.
+  void forget_tasks();
+
+  std::vector<std::unique_ptr<google::protobuf::Message>> records;
+  std::vector<std::unique_ptr<Description>> descriptions;  // by id - 1
+  std::vector<image::DescriptorTable> tables;
+  std::vector<pid_t> table_pids;  // of `tables`: a task with it
+  std::vector<pid_t> pids;        // all tasks
+
+ private:
+  pid_t pidfd_of_ = 0;
+  Fd pidfd_;
+};
+
+/// A kind of open file description.
+struct Kind {
+  std::string_view name;
+  bool (*matches)(const Description&);
+  /// Throws a refusal as soon as the description is seen. Null: nothing to refuse then.
+  void (*check)(const Description&, Context&);
+  /// Makes the records of all descriptions of the kind, once every task has been seen.
+  void (*collect)(std::span<const Description* const>, Context&);
+};
+
+extern const Kind kRegularFile;
+extern const Kind kPipe;
+extern const Kind kEventFd;
+
+/// The registry.
+inline constexpr std::array kKinds{
+    &kRegularFile,
+    &kPipe,
+    &kEventFd,
+};
+
+/// Throws a refusal if signals are sent to somebody when the file becomes ready (F_SETOWN, F_SETSIG).
+void check_no_owner(const Description& description, int copy);
+
+}  // namespace godwit::collecting

@@ -1,0 +1,45 @@
+#include "restore/descriptor_kind.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+namespace godwit::making {
+
+void MakeContext::deliver(const image::OpenFile& file, Slot descriptor) {
+  destination_.deliver(file.id(), descriptor);
+  script.release(descriptor);
+}
+
+void MakeContext::deliver(const image::OpenFile& file, int descriptor) {
+  destination_.deliver(file.id(), descriptor);
+}
+
+int MakeContext::move_away(Slot descriptor, int nth) {
+  const int number = first_scratch_ + nth;
+  script.place("move a descriptor away", descriptor, number, true);
+  script.release(descriptor);
+  return number;
+}
+
+std::pair<int, int> MakeContext::take_pair(uint64_t pair, int nth) {
+  const int first = move_away(script.load(pair), nth);
+  return {first, move_away(script.load(pair + sizeof(int)), nth + 1)};
+}
+
+void MakeContext::close(int descriptor) {
+  script.call("close a descriptor", SYS_close, {descriptor});
+}
+
+void MakeContext::set_flags(Arg descriptor, const image::OpenFile& file, uint32_t made_with) {
+  constexpr uint32_t kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
+  if (((file.flags() ^ made_with) & kSettable) != 0) {
+    script.call("set file status flags", SYS_fcntl, {descriptor, F_SETFL, file.flags() & kSettable});
+  }
+}
+
+Slot MakeContext::reopen(int number, uint32_t flags) {
+  const uint64_t path = script.string(fmt::format("/proc/self/fd/{}", number));
+  return script.call_to_slot("open it again", SYS_openat, {AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY});
+}
+
+}  // namespace godwit::making

@@ -1,0 +1,113 @@
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "images-format/checkpoint_reader.h"
+#include "images-format/descriptor.pb.h"
+#include "parasite/script_builder.h"
+#include "restore/file.h"
+
+/// The kinds of open file descriptions, and how each is made again.
+namespace godwit::making {
+
+/// Where a description goes once it is made: into a task's table, or to where tasks inherit it from.
+class Destination {
+ public:
+  virtual ~Destination() = default;
+  /// Emits the placing of a freshly made description; `descriptor` is closed, or is one of its numbers.
+  virtual void deliver(uint32_t open_file_id, Arg descriptor) = 0;
+};
+
+/// What a kind's `make` works with. All that it makes must be close-on-exec or closed again: numbers that
+/// the image uses are still to be filled. A freshly made descriptor may get a number that the image uses,
+/// so a second one may only be made when the first has been delivered, closed, or moved out of the way.
+class MakeContext {
+ public:
+  MakeContext(ScriptBuilder& script_, const FileOpener& files_, const std::map<uint32_t, int>& shared_memory_,
+              Destination& destination, int first_scratch)
+      : script(script_),
+        files(files_),
+        shared_memory(shared_memory_),
+        destination_(destination),
+        first_scratch_(first_scratch) {}
+
+  ScriptBuilder& script;
+  const FileOpener& files;
+  const std::map<uint32_t, int>& shared_memory;
+
+  /// Hands over a description, at a number or in a slot (which is released).
+  void deliver(const image::OpenFile& file, Slot descriptor);
+  void deliver(const image::OpenFile& file, int descriptor);
+  /// Moves the descriptor in a slot (which is released) to a number that nothing else uses, and returns
+  /// that. `nth`: below kScratchNumbers, different for all that are there at once.
+  int move_away(Slot descriptor, int nth);
+  /// Moves away the two descriptors that pipe2(2) or socketpair(2) has written to address `pair`, to scratch
+  /// numbers `nth` and `nth` + 1.
+  std::pair<int, int> take_pair(uint64_t pair, int nth);
+  void close(int descriptor);
+  /// F_SETFL where the description's flags differ from `made_with`.
+  void set_flags(Arg descriptor, const image::OpenFile& file, uint32_t made_with);
+  /// Emits the opening of "/proc/self/fd/`number`".
+  [[nodiscard]] Slot reopen(int number, uint32_t flags);
+
+ private:
+  Destination& destination_;
+  int first_scratch_;
+};
+inline constexpr int kScratchNumbers = 8;
+
+/// What a kind's `finish` works with: one table, whose descriptors are all in place.
+class FinishContext {
+ public:
+  virtual ~FinishContext() = default;
+  explicit FinishContext(ScriptBuilder& script_, int scratch_) : script(script_), scratch(scratch_) {}
+
+  ScriptBuilder& script;
+  const int scratch;  // a number that nothing uses
+
+  /// Which description is number `fd` of this table; 0: none.
+  [[nodiscard]] virtual uint32_t at(int fd) const = 0;
+  /// A number of the description in this table; -1: none.
+  [[nodiscard]] virtual int number_of(uint32_t open_file_id) const = 0;
+  /// Whether this is the first table of all that has every one of the descriptions: what must be done once
+  /// is done there.
+  [[nodiscard]] virtual bool is_first_with(std::initializer_list<uint32_t> open_file_ids) const = 0;
+};
+
+/// A kind of open file description. One record may make several (the ends of a pipe).
+struct Kind {
+  RecordType type;
+  std::string_view name;
+  std::vector<const image::OpenFile*> (*open_files)(const google::protobuf::Message&);
+  /// Emits the making of all descriptions of the record, each delivered once.
+  void (*make)(const google::protobuf::Message&, MakeContext&);
+  /// Emits what needs descriptors in their places, for each table that has one of the record's. May be null.
+  void (*finish)(const google::protobuf::Message&, FinishContext&);
+};
+
+/// `open_files` of records with a single one.
+template <typename Record>
+std::vector<const image::OpenFile*> single_open_file(const google::protobuf::Message& record) {
+  return {&static_cast<const Record&>(record).open_file()};
+}
+
+extern const Kind kRegularFile;
+extern const Kind kPipe;
+extern const Kind kEventFd;
+
+/// The registry.
+inline constexpr std::array kKinds{
+    &kRegularFile,
+    &kPipe,
+    &kEventFd,
+};
+
+}  // namespace godwit::making

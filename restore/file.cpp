@@ -1,0 +1,216 @@
+#include "restore/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr int64_t kNanoseconds = 1'000'000'000;
+constexpr int kTmpfileBit = O_TMPFILE & ~O_DIRECTORY;
+
+timespec to_timespec(int64_t nanoseconds) {
+  int64_t seconds = nanoseconds / kNanoseconds;
+  int64_t rest = nanoseconds % kNanoseconds;
+  if (rest < 0) {
+    --seconds;
+    rest += kNanoseconds;
+  }
+  return {seconds, rest};
+}
+
+/// The file must be what the image says, as far as the restored tasks could tell.
+void check_file(const image::File& file) {
+  struct stat status {};
+  if (::lstat(file.path().c_str(), &status) != 0) {
+    throw errno_error("cannot find {}", file.path()).hint("the checkpoint needs this file");
+  }
+  if ((status.st_mode & S_IFMT) != (file.mode() & S_IFMT)) {
+    throw error("{} is another type of file than at the dump", file.path());
+  }
+  const bool device = S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
+  if (device && status.st_rdev != file.rdev()) {
+    throw error("{} is another device than at the dump", file.path());
+  }
+  const bool changed = static_cast<uint64_t>(status.st_size) != file.size() ||
+                       status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec != file.mtime_ns();
+  if (file.validate() && changed) {
+    throw Error(fmt::format("{} has changed since the dump", file.path()), 0,
+                "memory of the tasks comes from it");
+  }
+}
+
+/// A file without a name, in the directory where the ghost had its own.
+Fd make_unnamed(const image::File& file) {
+  const std::string& path = file.path();
+  const std::string directory = path.substr(0, std::max<size_t>(path.rfind('/'), 1));
+  Fd made(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (made) {
+    return made;
+  }
+  if (errno != EOPNOTSUPP && errno != EISDIR) {
+    throw errno_error("cannot make an unnamed file in {}", directory)
+        .hint("an unlinked file of the checkpoint was there");
+  }
+  const std::string name = fmt::format("{}/.godwit-{}-{}", directory, ::getpid(), file.id());
+  made = open_file(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  if (::unlink(name.c_str()) != 0) {
+    throw errno_error("cannot unlink {}", name);
+  }
+  return made;
+}
+
+/// Writes pages at page numbers of one file.
+class GhostFiller {
+ public:
+  GhostFiller(int fd, const image::File& file, const PageSource& pages)
+      : fd_(fd), file_(file), pages_(pages) {}
+
+  void fill(const image::MemoryObject& object) {
+    const uint64_t end = (file_.size() + kPageSize - 1) / kPageSize;
+    buffer_.resize(kBlockBytes);
+    for (const PageRun& run : decode_runs(object)) {
+      if (run.count > end || run.first > end - run.count) {
+        throw error("{}: pages beyond its end", file_.path());
+      }
+      if (run.kind == image::PAGE_ZERO) {
+        fill_zeros(run);
+      }
+    }
+    for_each_block(object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
+      const std::span<std::byte> content = std::span(buffer_).first(block.pages() * kPageSize);
+      pages_.read_block(block, content);
+      for (const BlockPiece& piece : pieces) {
+        write_at(piece.first_page, content.subspan(piece.page_in_block * kPageSize, piece.pages * kPageSize));
+      }
+    });
+  }
+
+ private:
+  void fill_zeros(const PageRun& run) {
+    std::fill(buffer_.begin(), buffer_.end(), std::byte{0});
+    for (uint64_t done = 0; done < run.count;) {
+      const uint64_t pages = std::min<uint64_t>(run.count - done, kPagesPerBlock);
+      write_at(run.first + done, std::span(buffer_).first(pages * kPageSize));
+      done += pages;
+    }
+  }
+
+  void write_at(uint64_t page, std::span<const std::byte> content) {
+    for (uint64_t at = page * kPageSize; !content.empty();) {
+      const ssize_t put = ::pwrite(fd_, content.data(), content.size(), static_cast<off_t>(at));
+      if (put < 0) {
+        throw errno_error("cannot fill {}", file_.path());
+      }
+      content = content.subspan(static_cast<size_t>(put));
+      at += static_cast<uint64_t>(put);
+    }
+  }
+
+  int fd_;
+  const image::File& file_;
+  const PageSource& pages_;
+  std::vector<std::byte> buffer_;
+};
+
+void restore_attributes(int fd, const image::File& file) {
+  const image::Ghost& ghost = file.ghost();
+  const std::array<timespec, 2> times{to_timespec(ghost.atime_ns()), to_timespec(file.mtime_ns())};
+  // Owner before mode: a change of owner takes set-user-ID bits away. Times last.
+  if (::ftruncate(fd, static_cast<off_t>(file.size())) != 0 || ::fchown(fd, ghost.uid(), ghost.gid()) != 0 ||
+      ::fchmod(fd, file.mode() & 07777) != 0 || ::futimens(fd, times.data()) != 0) {
+    throw errno_error("cannot set the attributes of {}", file.path());
+  }
+}
+
+const image::MemoryObject& find_object(const CheckpointImage& image, uint64_t id) {
+  for (const image::MemoryObject* object : image.all<image::MemoryObject>()) {
+    if (object->id() == id) {
+      return *object;
+    }
+  }
+  throw error("memory object {} isn't in the image", id);
+}
+
+}  // namespace
+
+FileOpener::FileOpener(const CheckpointImage& image, int first_descriptor)
+    : next_descriptor_(first_descriptor) {
+  for (const image::File* file : image.all<image::File>()) {
+    files_[file->id()] = file;
+    if (!file->has_ghost()) {
+      check_file(*file);
+    }
+  }
+  try {
+    for (const auto& [id, file] : files_) {
+      if (file->has_ghost()) {
+        make_ghost(image, *file);
+      }
+    }
+  } catch (...) {
+    close_ghosts();
+    throw;
+  }
+}
+
+FileOpener::~FileOpener() {
+  close_ghosts();
+}
+
+void FileOpener::close_ghosts() {
+  for (const auto& [id, fd] : ghosts_) {
+    ::close(fd);
+  }
+}
+
+void FileOpener::make_ghost(const CheckpointImage& image, const image::File& file) {
+  with_context(
+      [&] { return fmt::format("unlinked file {}", file.path()); },
+      [&] {
+        const Fd made = make_unnamed(file);
+        const int number = ::fcntl(made.get(), F_DUPFD, next_descriptor_);
+        if (number < 0) {
+          throw errno_error("cannot keep it at descriptor {}", next_descriptor_);
+        }
+        ghosts_[file.id()] = number;
+        next_descriptor_ = number + 1;
+        GhostFiller(number, file, image.pages()).fill(find_object(image, file.ghost().memory_object()));
+        restore_attributes(number, file);
+      });
+}
+
+Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags) const {
+  const image::File& record = file(file_id);
+  const auto ghost = ghosts_.find(file_id);
+  flags |= O_CLOEXEC | O_NOCTTY;
+  if ((flags & kTmpfileBit) != 0) {
+    flags &= ~O_TMPFILE;  // was made without a name; opened again it is a file like any other
+  }
+  if (ghost == ghosts_.end()) {
+    return script.call_to_slot("open it", SYS_openat, {AT_FDCWD, script.string(record.path()), flags});
+  }
+  flags &= ~O_NOFOLLOW;  // the way there is a link of /proc
+  const uint64_t path = script.string(fmt::format("/proc/self/fd/{}", ghost->second));
+  return script.call_to_slot("open it", SYS_openat, {AT_FDCWD, path, flags});
+}
+
+const image::File& FileOpener::file(uint32_t file_id) const {
+  const auto found = files_.find(file_id);
+  if (found == files_.end()) {
+    throw error("file {} isn't in the image", file_id);
+  }
+  return *found->second;
+}
+
+}  // namespace godwit

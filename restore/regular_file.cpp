@@ -1,0 +1,27 @@
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "images-format/regular_file.pb.h"
+#include "restore/descriptor_kind.h"
+
+namespace godwit::making {
+
+namespace {
+
+void make(const google::protobuf::Message& message, MakeContext& context) {
+  const auto& record = static_cast<const image::RegularFile&>(message);
+  const uint32_t flags = record.open_file().flags();
+  const Slot file = context.files.open(context.script, record.file_id(), static_cast<int>(flags));
+  if (record.position() != 0 && (flags & O_PATH) == 0) {
+    context.script.call("set the position", SYS_lseek, {file, record.position(), SEEK_SET});
+  }
+  context.deliver(record.open_file(), file);
+}
+
+}  // namespace
+
+constinit const Kind kRegularFile{RecordType::RegularFile, "regular file",
+                                  single_open_file<image::RegularFile>, make, nullptr};
+
+}  // namespace godwit::making
