@@ -11,9 +11,9 @@ struct Entry {
 
 /// One line a workload.
 constexpr Entry kWorkloads[] = {
-    {"threads"},
-    {"registers"},
-    {"signals"},
+    {"threads"}, {"registers"},   {"signals"},       {"syscalls"},   {"blocked_io"}, {"timers"},
+    {"rlimits"}, {"credentials"}, {"seccomp"},       {"scheduling"}, {"fs"},         {"process"},
+    {"tree"},    {"memory"},      {"file_mappings"}, {"cow"},        {"shm"},
 };
 
 std::vector<RoundTripCase> cases(bool once_only) {
