@@ -66,7 +66,7 @@ std::string missing() {
 int run_check(Arguments arguments) {
   bool as_json = false;
   CommandLine line(kText);
-  line.options().add_flag("--json", as_json, "Print the same as JSON");
+  line.flag("--json", as_json, "Print the same as JSON");
   if (!line.parse(arguments)) {
     return kDone;
   }

@@ -1,7 +1,9 @@
 #include "cli/command_line.h"
 
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <algorithm>
-#include <vector>
 
 #include "cli/log_sink.h"
 #include "cli/output.h"
@@ -14,26 +16,18 @@ namespace {
 
 class HelpFormatter : public CLI::Formatter {
  public:
-  explicit HelpFormatter(const CommandText& text) : text_(text) { column_width(26); }
+  explicit HelpFormatter(const CommandText& text) : text_(text) { column_width(24); }
 
-  std::string make_usage(const CLI::App*, std::string) const override {
-    return fmt::format("Usage: godwit {} {}\n", text_.name, text_.synopsis);
-  }
-  std::string make_description(const CLI::App*) const override {
-    return fmt::format("{}\n", text_.description);
-  }
-  std::string make_footer(const CLI::App*) const override {
+  std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode mode) const override {
     return fmt::format(
-        "\nExamples:\n{}\n\nExit codes: 0 done, 1 failed and everything was left as it was, 2 wrong usage.\n",
+        "Usage: godwit {} {}\n\n{}{}{}\nExamples:\n{}\n\n"
+        "Exit codes: 0 done, 1 failed and everything was left as it was, 2 wrong usage.\n",
+        text_.name, text_.synopsis, text_.description, make_positionals(app), make_groups(app, mode),
         text_.examples);
   }
-  /// The name and what it takes, without CLI11's own remarks (REQUIRED, Excludes: …): the synopsis says that.
+  /// What the option takes, without CLI11's own remarks (REQUIRED, Excludes: …): the synopsis says that.
   std::string make_option_opts(const CLI::Option* option) const override {
-    return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
-  }
-  std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode mode) const override {
-    return make_usage(app, {}) + "\n" + make_description(app) + make_positionals(app) +
-           make_groups(app, mode) + make_footer(app);
+    return option->get_type_size() == 0 || option->get_positional() ? "" : " " + option->get_type_name();
   }
 
  private:
@@ -42,23 +36,63 @@ class HelpFormatter : public CLI::Formatter {
 
 }  // namespace
 
-CommandLine::CommandLine(const CommandText& text) : app_("", text.name) {
-  app_.formatter(std::make_shared<HelpFormatter>(text));
-  app_.set_help_flag("-h,--help", "Print this and exit");
-  app_.add_flag("-v", verbosity_, "Say what is being done; -vv: every step");
-  app_.add_option("--log-format", log_format_, "How log and error lines are written to stderr: text or json")
-      ->type_name("FORMAT");
-  app_.add_option("--hide-features", hide_, "Kernel features to be treated as absent")->group("");
+struct CommandLine::Parser {
+  CLI::App app;
+};
+
+CommandLine::CommandLine(const CommandText& text) : parser_(std::make_unique<Parser>()) {
+  CLI::App& app = parser_->app;
+  app.name(text.name);
+  app.formatter(std::make_shared<HelpFormatter>(text));
+  app.set_help_flag("-h,--help", "Print this and exit");
+  app.add_flag("-v", verbosity_, "Say what is being done; -vv: every step");
+  option("--log-format", "FORMAT", log_format_,
+         "How log and error lines are written to stderr: text or json");
+  app.add_option("--hide-features", hide_, "Kernel features to be treated as absent")->group("");
+}
+
+CommandLine::~CommandLine() = default;
+
+void CommandLine::flag(const char* name, bool& value, const char* help) {
+  parser_->app.add_flag(name, value, help);
+}
+
+void CommandLine::flag_instead_of(const char* other, const char* name, bool& value, const char* help) {
+  parser_->app.add_flag(name, value, help)->excludes(parser_->app.get_option(other));
+}
+
+void CommandLine::option(const char* name, const char* metavariable, std::string& value, const char* help) {
+  parser_->app.add_option(name, value, help)->type_name(metavariable);
+}
+
+void CommandLine::required_option(const char* name, const char* metavariable, std::string& value,
+                                  const char* help) {
+  parser_->app.add_option(name, value, help)->type_name(metavariable)->required();
+}
+
+void CommandLine::required_option(const char* name, const char* metavariable, int& value, const char* help) {
+  parser_->app.add_option(name, value, help)->type_name(metavariable)->required();
+}
+
+void CommandLine::argument(const char* metavariable, std::string& value, const char* help) {
+  parser_->app.add_option(metavariable, value, help);
+}
+
+void CommandLine::required_argument(const char* metavariable, std::string& value, const char* help) {
+  parser_->app.add_option(metavariable, value, help)->required();
 }
 
 bool CommandLine::parse(Arguments arguments) {
+  // CLI11 would ask for required options first, and say by an exception that help is wanted.
+  const auto asks_for_help = [](std::string_view text) { return text == "-h" || text == "--help"; };
+  if (std::any_of(arguments.begin(), arguments.end(), asks_for_help)) {
+    print_out(parser_->app.help());
+    return false;
+  }
   // CLI11 takes them from the back.
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
-    app_.parse(std::move(reversed));
-  } catch (const CLI::CallForHelp&) {
-    print_out(app_.help());
-    return false;
+    parser_->app.parse(std::move(reversed));
   } catch (const CLI::ParseError& e) {
     throw UsageError(e.what());
   }
@@ -68,7 +102,7 @@ bool CommandLine::parse(Arguments arguments) {
 
 void CommandLine::apply_common() const {
   if (log_format_ != "text" && log_format_ != "json") {
-    throw UsageError(fmt::format("--log-format is text or json, not '{}'", log_format_));
+    throw UsageError(fmt::format("--log-format takes text or json, not '{}'", log_format_));
   }
   install_log_sink(log_format_ == "json" ? LogFormat::Json : LogFormat::Text, verbosity_);
   try {

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "cli/command.h"
 
@@ -16,21 +15,34 @@ struct CommandText {
   const char* examples;     // lines, indented by two
 };
 
-/// The options of one subcommand: its own, which it adds to `options()`, and those that all have
-/// (--help, -v, --log-format, and --hide-features, which help doesn't mention).
+/// The options of one subcommand: its own, and those that all have (--help, -v, --log-format, and
+/// --hide-features, which help doesn't mention). What an option is bound to is filled by parse().
+/// CLI11 does the work, behind this door: each file that included it would have a copy of its global
+/// objects, made anew whenever the program starts.
 class CommandLine {
  public:
   explicit CommandLine(const CommandText& text);
+  ~CommandLine();
 
-  CLI::App& options() { return app_; }
-  /// Fills what the options are bound to, and puts log lines and hidden features in force.
-  /// False: help was asked for, and has been printed. Throws UsageError.
+  void flag(const char* name, bool& value, const char* help);
+  /// A flag that can't stand together with an earlier one.
+  void flag_instead_of(const char* other, const char* name, bool& value, const char* help);
+  /// `metavariable`: what stands for the value in help.
+  void option(const char* name, const char* metavariable, std::string& value, const char* help);
+  void required_option(const char* name, const char* metavariable, std::string& value, const char* help);
+  void required_option(const char* name, const char* metavariable, int& value, const char* help);
+  void argument(const char* metavariable, std::string& value, const char* help);
+  void required_argument(const char* metavariable, std::string& value, const char* help);
+
+  /// Puts log lines and hidden features in force, too. False: help was asked for, and has been printed.
+  /// Throws UsageError.
   [[nodiscard]] bool parse(Arguments arguments);
 
  private:
+  struct Parser;
   void apply_common() const;
 
-  CLI::App app_;
+  std::unique_ptr<Parser> parser_;
   int verbosity_ = 0;
   std::string log_format_ = "text";
   std::string hide_;

@@ -30,23 +30,19 @@ struct Flags {
   std::string compress = "none";
 };
 
-void add_options(CLI::App& app, DumpOptions& options, Flags& flags) {
-  app.add_option("-t", options.pid, "The root of the tree")->type_name("PID")->required();
-  app.add_option("-D", options.directory, "Where the checkpoint will be; must not exist, or be empty")
-      ->type_name("DIR")
-      ->required();
-  auto* const running =
-      app.add_flag("--leave-running", flags.leave_running, "Let the tree run on afterwards");
-  app.add_flag("--leave-stopped", flags.leave_stopped, "Leave the tree stopped, as by SIGSTOP")
-      ->excludes(running);
-  app.add_flag("--shell-job", options.shell_job,
-               "The tree was started by a shell: its session and terminal stay outside, and are those of "
-               "whoever restores it");
-  app.add_option("--compress", flags.compress, "Compress memory: zstd or none (the default)")
-      ->type_name("CODEC");
-  app.add_flag("--no-sync", flags.no_sync,
-               "Don't wait until the checkpoint is on the disk: a power failure right after may lose it");
-  app.add_flag("--json", flags.json, "Print what was dumped, and how long it took, as JSON");
+void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
+  line.required_option("-t", "PID", options.pid, "The root of the tree");
+  line.required_option("-D", "DIR", options.directory,
+                       "Where the checkpoint will be; must not exist, or be empty");
+  line.flag("--leave-running", flags.leave_running, "Let the tree run on afterwards");
+  line.flag_instead_of("--leave-running", "--leave-stopped", flags.leave_stopped,
+                       "Leave the tree stopped, as by SIGSTOP");
+  line.flag("--shell-job", options.shell_job,
+            "A shell started the tree: session and terminal will be those of whoever restores it");
+  line.option("--compress", "CODEC", flags.compress, "Compress memory: zstd or none (the default)");
+  line.flag("--no-sync", flags.no_sync,
+            "Don't wait for the disk: a power failure soon after may lose the checkpoint");
+  line.flag("--json", flags.json, "Print what was dumped, and how long it took, as JSON");
 }
 
 void apply(const Flags& flags, DumpOptions& options) {
@@ -88,7 +84,7 @@ int run_dump(Arguments arguments) {
   DumpOptions options;
   Flags flags;
   CommandLine line(kText);
-  add_options(line.options(), options, flags);
+  add_options(line, options, flags);
   if (!line.parse(arguments)) {
     return kDone;
   }

@@ -22,9 +22,9 @@ int run_inspect(Arguments arguments) {
   std::string what;
   bool as_json = false;
   CommandLine line(kText);
-  line.options().add_option("DIR", directory, "The checkpoint")->required();
-  line.options().add_option("WHAT", what, "Only records of this kind");
-  line.options().add_flag("--json", as_json, "Print JSON: an object with one array a kind");
+  line.required_argument("DIR", directory, "The checkpoint");
+  line.argument("WHAT", what, "Only records of this kind");
+  line.flag("--json", as_json, "Print JSON: an object with one array a kind");
   if (!line.parse(arguments)) {
     return kDone;
   }

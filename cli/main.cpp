@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/log_sink.h"
 #include "cli/output.h"
+#include "cli/startup.h"
 #include "kernel/error.h"
 
 namespace godwit::cli {
@@ -81,10 +82,11 @@ int run(Arguments arguments) {
 }  // namespace godwit::cli
 
 int main(int argc, char** argv) {
+  int code = godwit::cli::kFailed;
   try {
-    return godwit::cli::run({argv + 1, argv + std::max(argc, 1)});
+    code = godwit::cli::run({argv + std::min(argc, 1), argv + argc});
   } catch (const std::exception& e) {
     godwit::cli::print_err(fmt::format("godwit: {}\n", e.what()));
-    return godwit::cli::kFailed;
   }
+  godwit::cli::leave(code);
 }

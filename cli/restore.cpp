@@ -33,12 +33,11 @@ struct Flags {
   bool plan = false;
 };
 
-void add_options(CLI::App& app, Flags& flags) {
-  app.add_option("-D", flags.directory, "The checkpoint")->type_name("DIR")->required();
-  app.add_flag("--detach", flags.detach, "Return as soon as the tree runs");
-  app.add_option("--pidfile", flags.pidfile, "Write the root's pid there before the tree runs")
-      ->type_name("FILE");
-  app.add_flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");
+void add_options(CommandLine& line, Flags& flags) {
+  line.required_option("-D", "DIR", flags.directory, "The checkpoint");
+  line.flag("--detach", flags.detach, "Return as soon as the tree runs");
+  line.option("--pidfile", "FILE", flags.pidfile, "Write the root's pid there before the tree runs");
+  line.flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");
 }
 
 pid_t restore_tree(const CheckpointImage& image, const std::string& pidfile_path) {
@@ -63,7 +62,7 @@ pid_t restore_tree(const CheckpointImage& image, const std::string& pidfile_path
 int run_restore(Arguments arguments) {
   Flags flags;
   CommandLine line(kText);
-  add_options(line.options(), flags);
+  add_options(line, flags);
   if (!line.parse(arguments)) {
     return kDone;
   }

@@ -18,7 +18,7 @@ constexpr CommandText kText{
 int run_verify(Arguments arguments) {
   std::string directory;
   CommandLine line(kText);
-  line.options().add_option("DIR", directory, "The checkpoint")->required();
+  line.required_argument("DIR", directory, "The checkpoint");
   if (!line.parse(arguments)) {
     return kDone;
   }

@@ -1,0 +1,36 @@
+#include "cli/startup.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+// godwit starts with every dump and restore, so what happens before main counts. In the static executable
+// two things cost more than everything else together, and neither is needed. CMakeLists.txt has the linker
+// replace them by these (ld --wrap).
+extern "C" {
+
+// gcc's start files of static executables register all unwinding tables; then the first exception sorts
+// them, which takes milliseconds. Unregistered, they are found through .eh_frame_hdr, which the linker has
+// sorted, as in dynamic executables.
+void __wrap___register_frame_info(const void*, void*) {}
+void* __wrap___deregister_frame_info(const void*) {
+  return nullptr;
+}
+
+// google::protobuf::internal::AddDescriptorsRunner's constructor parses the description of every .proto.
+// protobuf does it by itself when one is first asked for (AssignDescriptors): only `inspect` asks.
+void __wrap__ZN6google8protobuf8internal20AddDescriptorsRunnerC1EPKNS1_15DescriptorTableE(void*,
+                                                                                          const void*) {}
+}
+
+namespace godwit::cli {
+
+void leave(int exit_code) {
+#ifdef __SANITIZE_ADDRESS__
+  std::exit(exit_code);  // leaks are looked for there
+#else
+  ::_exit(exit_code);
+#endif
+}
+
+}  // namespace godwit::cli
