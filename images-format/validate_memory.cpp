@@ -1,0 +1,237 @@
+#include <algorithm>
+#include <string>
+
+#include "images-format/page_store.h"
+#include "images-format/payload.h"
+#include "images-format/validate_index.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr uint64_t kTaskEnd = 0x00fffffffffff000;  // with five levels of page tables
+constexpr uint64_t kMaxFileBytes = INT64_MAX;
+constexpr int kMaxAuxvWords = 128;
+constexpr int kMaxAdvice = 64;
+constexpr uint32_t kMaxAdviceValue = 255;
+constexpr size_t kMaxMappingName = 79;  // ANON_VMA_NAME_MAX_LEN
+constexpr size_t kMaxMemfdName = 249;
+
+using Runs = std::map<uint64_t, std::vector<PageRun>>;  // by memory object
+
+void validate_backing(const image::Mapping& mapping, const ValidationIndex& index) {
+  using image::Mapping;
+  const bool file = mapping.backing() == Mapping::FILE;
+  const bool shared_memory = mapping.backing() == Mapping::SHARED_MEMORY;
+  require(Mapping::Backing_IsValid(mapping.backing()), "its backing {} is unknown",
+          static_cast<int>(mapping.backing()));
+  require(file == (mapping.file_id() != 0) && shared_memory == (mapping.shared_memory_id() != 0),
+          "what backs it contradicts itself");
+  require(!file || index.files.contains(mapping.file_id()), "file {} isn't there", mapping.file_id());
+  require(!shared_memory || index.shared_memory.contains(mapping.shared_memory_id()),
+          "shared memory {} isn't there", mapping.shared_memory_id());
+  require(!mapping.shared() || file || shared_memory,
+          "it is shared, but nothing that can be shared backs it");
+  if (mapping.backing() == Mapping::VDSO) {
+    require(mapping.end() - mapping.start() == index.header->vdso().vdso_size(),
+            "the header has a vdso of {} bytes", index.header->vdso().vdso_size());
+  }
+}
+
+void validate_mapping(const image::Mapping& mapping, uint64_t previous_end, const ValidationIndex& index) {
+  require(mapping.start() < mapping.end() && mapping.end() <= kTaskEnd, "its range is impossible");
+  require(mapping.start() % kPageSize == 0 && mapping.end() % kPageSize == 0, "it isn't whole pages");
+  require(mapping.start() >= previous_end, "it overlaps the mapping before it, or stands out of order");
+  require(mapping.prot() <= 7, "protection {:#x}", mapping.prot());
+  require(mapping.offset() % kPageSize == 0 &&
+              mapping.offset() <= kMaxFileBytes - (mapping.end() - mapping.start()),
+          "its offset {:#x} is impossible", mapping.offset());
+  require(mapping.name().size() <= kMaxMappingName && mapping.name().find('\0') == std::string::npos,
+          "its name has {} bytes", mapping.name().size());
+  require(mapping.advice_size() <= kMaxAdvice &&
+              std::ranges::all_of(mapping.advice(), [](uint32_t a) { return a <= kMaxAdviceValue; }),
+          "its advice is impossible");
+  validate_backing(mapping, index);
+}
+
+std::string mapping_name(const image::Mapping& mapping) {
+  return fmt::format("mapping {:x}-{:x}", mapping.start(), mapping.end());
+}
+
+bool has_private_pages(const image::Mapping& mapping) {
+  return !mapping.shared() && mapping.backing() != image::Mapping::VVAR;
+}
+
+/// Every page that the index mentions lies in a mapping that can have pages of its own.
+void validate_pages_mapped(const image::Mm& mm, const std::vector<PageRun>& runs) {
+  auto mapping = mm.mappings().begin();
+  for (const PageRun& run : runs) {
+    uint64_t page = run.first;
+    const uint64_t end = run.first + run.count;
+    while (page < end) {
+      while (mapping != mm.mappings().end() && mapping->end() / kPageSize <= page) {
+        ++mapping;
+      }
+      require(mapping != mm.mappings().end() && mapping->start() / kPageSize <= page &&
+                  has_private_pages(*mapping),
+              "its index has a page at {:x}, where no private mapping is", page * kPageSize);
+      page = std::min(end, mapping->end() / kPageSize);
+    }
+  }
+}
+
+void validate_mm(const image::Mm& mm, const ValidationIndex& index) {
+  require(index.files.contains(mm.exe_file_id()), "its executable, file {}, isn't there", mm.exe_file_id());
+  require(mm.auxv_size() <= kMaxAuxvWords && mm.auxv_size() % 2 == 0, "an auxv of {} words", mm.auxv_size());
+  require(mm.dumpable() >= 0 && mm.dumpable() <= 2, "dumpable {}", mm.dumpable());
+  uint64_t previous_end = 0;
+  for (const image::Mapping& mapping : mm.mappings()) {
+    with_context([&] { return mapping_name(mapping); },
+                 [&] { validate_mapping(mapping, previous_end, index); });
+    previous_end = mapping.end();
+  }
+}
+
+/// Pages that come from the parent task are pages that it has.
+void validate_inherited(const std::vector<PageRun>& mine, const std::vector<PageRun>& parents) {
+  auto theirs = parents.begin();
+  for (const PageRun& run : mine) {
+    if (run.kind != image::PAGE_INHERITED) {
+      continue;
+    }
+    uint64_t page = run.first;
+    while (page < run.first + run.count) {
+      while (theirs != parents.end() && theirs->first + theirs->count <= page) {
+        ++theirs;
+      }
+      require(theirs != parents.end() && theirs->first <= page && theirs->kind != image::PAGE_HOLE,
+              "the page at {:x} comes from the parent task, which has none there", page * kPageSize);
+      page = theirs->first + theirs->count;
+    }
+  }
+}
+
+void validate_mms(const ValidationIndex& index, const Runs& runs) {
+  std::map<uint32_t, const image::Task*> users;
+  for (const auto& [pid, task] : index.tasks) {
+    if (task->mm_id() != 0) {
+      const auto [user, added] = users.emplace(task->mm_id(), task);
+      require(added, "task {}: it shares memory with task {}", pid, user->second->pid(0));
+    }
+  }
+  for (const auto& [id, mm] : index.mms) {
+    with_context([id = id] { return fmt::format("mm {}", id); },
+                 [&, mm = mm] {
+                   validate_mm(*mm, index);
+                   const auto user = users.find(mm->id());
+                   require(user != users.end(), "it belongs to no task");
+                   const std::vector<PageRun>& mine = runs.at(mm->memory_object());
+                   validate_pages_mapped(*mm, mine);
+                   const auto parent = index.tasks.find(user->second->parent());
+                   const bool has_parent = parent != index.tasks.end();
+                   validate_inherited(
+                       mine, has_parent ? runs.at(index.mms.at(parent->second->mm_id())->memory_object())
+                                        : std::vector<PageRun>{});
+                 });
+  }
+}
+
+/// Pages of shared memory and of files: within the size, and of the kinds that make sense there.
+void validate_content(const std::vector<PageRun>& runs, uint64_t size) {
+  require(size <= kMaxFileBytes, "a size of {} bytes", size);
+  for (const PageRun& run : runs) {
+    require(run.kind != image::PAGE_INHERITED, "pages of a parent task in what isn't an address space");
+    require(run.first + run.count <= padded_bytes(size) / kPageSize, "pages behind the end, at {:#x}",
+            run.first * kPageSize);
+  }
+}
+
+void validate_shared_memory(const image::SharedMemory& shared, const std::vector<PageRun>& runs) {
+  validate_content(runs, shared.size());
+  require(shared.name().size() <= kMaxMemfdName && shared.name().find('\0') == std::string::npos,
+          "its name has {} bytes", shared.name().size());
+  require(shared.mode() <= 07777, "mode {:o}", shared.mode());
+}
+
+/// The runs of all objects. Incremental checkpoints are refused here.
+Runs decode_all(const ValidationIndex& index) {
+  Runs runs;
+  for (const auto& [id, object] : index.memory_objects) {
+    with_context([id = id] { return fmt::format("memory object {}", id); },
+                 [&, id = id, object = object] {
+                   std::vector<PageRun>& decoded = runs[id] = decode_runs(*object);
+                   if (std::ranges::any_of(
+                           decoded, [](const PageRun& r) { return r.kind == image::PAGE_IN_PARENT; })) {
+                     throw Error("this is an incremental checkpoint; its parent isn't there");
+                   }
+                 });
+  }
+  return runs;
+}
+
+/// Each object belongs to one mm, one shared memory or one unlinked file.
+void validate_owners(const ValidationIndex& index) {
+  std::map<uint64_t, std::string> owners;
+  const auto own = [&](uint64_t object, const std::string& owner) {
+    require(index.memory_objects.contains(object), "{}: memory object {} isn't there", owner, object);
+    const auto [other, added] = owners.emplace(object, owner);
+    require(added, "{}: memory object {} belongs to {}", owner, object, other->second);
+  };
+  for (const auto& [id, mm] : index.mms) {
+    own(mm->memory_object(), fmt::format("mm {}", id));
+  }
+  for (const auto& [id, shared] : index.shared_memory) {
+    own(shared->memory_object(), fmt::format("shared memory {}", id));
+  }
+  for (const auto& [id, file] : index.files) {
+    if (file->has_ghost()) {
+      own(file->ghost().memory_object(), fmt::format("file {}", id));
+    }
+  }
+  for (const auto& [id, object] : index.memory_objects) {
+    require(owners.contains(id), "memory object {}: it belongs to nothing", id);
+  }
+}
+
+/// The blocks fill the payload without gaps or overlaps: every byte of it is under a checksum.
+void validate_blocks(const ValidationIndex& index, uint64_t payload_bytes) {
+  std::vector<const image::PageBlock*> blocks;
+  for (const auto& [id, object] : index.memory_objects) {
+    with_context([id = id] { return fmt::format("memory object {}", id); },
+                 [&, object = object] {
+                   for (const image::PageBlock& block : object->blocks()) {
+                     check_block(block, payload_bytes);
+                     blocks.push_back(&block);
+                   }
+                 });
+  }
+  std::ranges::sort(blocks, {}, [](const image::PageBlock* block) { return block->offset(); });
+  uint64_t end = 0;
+  for (const image::PageBlock* block : blocks) {
+    require(block->offset() >= end, "the block at {:#x} of the pages overlaps another", block->offset());
+    require(block->offset() == end, "the pages at {:#x} belong to no block", end);
+    end = block->offset() + padded_bytes(block->stored_bytes());
+  }
+  require(end == payload_bytes, "the pages at {:#x} belong to no block", end);
+}
+
+}  // namespace
+
+void validate_memory(const ValidationIndex& index, uint64_t payload_bytes) {
+  const Runs runs = decode_all(index);
+  validate_owners(index);
+  validate_mms(index, runs);
+  for (const auto& [id, shared] : index.shared_memory) {
+    with_context([id = id] { return fmt::format("shared memory {}", id); },
+                 [&, s = shared] { validate_shared_memory(*s, runs.at(s->memory_object())); });
+  }
+  for (const auto& [id, file] : index.files) {
+    if (file->has_ghost()) {
+      with_context([id = id] { return fmt::format("file {}", id); },
+                   [&, f = file] { validate_content(runs.at(f->ghost().memory_object()), f->size()); });
+    }
+  }
+  validate_blocks(index, payload_bytes);
+}
+
+}  // namespace godwit
