@@ -15,6 +15,7 @@ constexpr long kSysGetpid = 39;
 constexpr long kSysFcntl = 72;
 constexpr long kSysGettid = 186;
 constexpr long kSysFutex = 202;
+constexpr long kSysExitGroup = 231;
 constexpr long kSysTgkill = 234;
 constexpr long kSysDup3 = 292;
 constexpr long kSysClone3 = 435;
@@ -189,10 +190,13 @@ extern "C" void godwit_engine_run(Script* script) {
       if (script->events != 0) {
         bump(script->events, 1);
       }
-      // Inside another process there is nowhere to return to: there the last operation is FINISH or PARK.
+      // Inside another process there is nowhere to return to: a dumped thread goes back to where it was, a
+      // half-made process ends, also when nobody is left who could end it.
       const Op* last = &ops[script->count - 1];
-      if (last->kind == OP_FINISH || last->kind == OP_PARK) {
+      if (last->kind == OP_FINISH) {
         run_operation(script, last, last->args);
+      } else if (last->kind == OP_PARK) {
+        system_call(kSysExitGroup, 1, 0, 0);
       }
       return;
     }

@@ -1,0 +1,166 @@
+#include "restore/memory.h"
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+
+#include "kernel/remote.h"
+
+namespace godwit {
+
+namespace {
+
+// The whole of a block comes from cache when it is written out again.
+thread_local std::vector<std::byte> inline_buffer;
+
+void write_to_file(int descriptor, uint64_t offset, std::span<const std::byte> data) {
+  while (!data.empty()) {
+    const ssize_t put = ::pwrite(descriptor, data.data(), data.size(), static_cast<off_t>(offset));
+    if (put <= 0) {
+      throw errno_error("cannot write {} bytes of shared memory", data.size());
+    }
+    data = data.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+}
+
+}  // namespace
+
+struct MemoryFiller::Target {
+  pid_t pid = 0;        // 0: a file
+  int descriptor = -1;
+  std::vector<ZeroRange> zeros;
+  std::function<void()> done;
+  std::atomic<size_t> left = 0;
+
+  void write(const BlockPiece& piece, std::span<const std::byte> data) const {
+    if (pid == 0) {
+      write_to_file(descriptor, piece.first_page * kPageSize, data);
+    } else {
+      RemoteMemory(pid).write(piece.first_page * kPageSize, data);
+    }
+  }
+  void write_zeros() const {
+    static const std::array<std::byte, size_t{16} * kPageSize> zero{};
+    for (const ZeroRange& range : zeros) {
+      for (uint64_t at = range.start; at < range.end; at += zero.size()) {
+        RemoteMemory(pid).write(at, std::span(zero).first(std::min<uint64_t>(zero.size(), range.end - at)));
+      }
+    }
+  }
+  void one_done() {
+    if (left.fetch_sub(1) == 1) {
+      write_zeros();
+      done();
+    }
+  }
+};
+
+MemoryFiller::MemoryFiller(const PageSource& pages, unsigned workers) : pages_(pages) {
+  for (unsigned i = 0; i < workers; ++i) {
+    workers_.emplace_back([this] { work(); });
+  }
+}
+
+MemoryFiller::~MemoryFiller() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) {
+    worker.join();
+  }
+}
+
+void MemoryFiller::add_process(pid_t pid, const image::MemoryObject& object, std::vector<ZeroRange> zeros,
+                               std::function<void()> done) {
+  auto target = std::make_shared<Target>();
+  target->pid = pid;
+  target->zeros = std::move(zeros);
+  target->done = std::move(done);
+  enqueue(target, object);
+}
+
+void MemoryFiller::add_file(int descriptor, const image::MemoryObject& object, std::function<void()> done) {
+  auto target = std::make_shared<Target>();
+  target->descriptor = descriptor;
+  target->done = std::move(done);
+  enqueue(target, object);
+}
+
+void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object) {
+  std::vector<Job> jobs;
+  jobs.reserve(static_cast<size_t>(object.blocks_size()));
+  for_each_block(object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
+    jobs.push_back({target, &block, {pieces.begin(), pieces.end()}});
+  });
+  // One more than there are jobs, so that nothing is done before all are counted.
+  target->left = jobs.size() + 1;
+  if (workers_.empty()) {
+    inline_buffer.resize(kBlockBytes);
+    for (const Job& job : jobs) {
+      run(job, inline_buffer);
+    }
+  } else {
+    const std::lock_guard lock(mutex_);
+    for (Job& job : jobs) {
+      jobs_.push_back(std::move(job));
+    }
+    wake_.notify_all();
+  }
+  target->one_done();
+}
+
+void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
+  const std::span<std::byte> block = buffer.first(job.block->pages() * kPageSize);
+  pages_.read_block(*job.block, block);
+  for (const BlockPiece& piece : job.pieces) {
+    job.target->write(piece, block.subspan(piece.page_in_block * kPageSize, piece.pages * kPageSize));
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    bytes_ += block.size();
+  }
+  job.target->one_done();
+}
+
+void MemoryFiller::work() {
+  std::vector<std::byte> buffer(kBlockBytes);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
+    if (ending_) {
+      return;
+    }
+    const Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    try {
+      run(job, buffer);
+      lock.lock();
+    } catch (...) {
+      lock.lock();
+      failure_ = std::current_exception();
+      ending_ = true;
+      wake_.notify_all();
+    }
+  }
+}
+
+uint64_t MemoryFiller::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
+}
+
+void MemoryFiller::check() {
+  const std::lock_guard lock(mutex_);
+  if (failure_) {
+    std::rethrow_exception(failure_);
+  }
+}
+
+}  // namespace godwit

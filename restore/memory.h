@@ -1,0 +1,70 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "images-format/page_store.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+/// Puts pages where they belong: several workers read blocks, check them in a buffer that stays in cache,
+/// and write them into processes (process_vm_writev) or files.
+class MemoryFiller {
+ public:
+  /// `workers` 0: the caller's thread does all, within `add_…`.
+  MemoryFiller(const PageSource& pages, unsigned workers);
+  /// Stops the workers; what hasn't been begun is left out.
+  ~MemoryFiller();
+  MemoryFiller(const MemoryFiller&) = delete;
+  MemoryFiller& operator=(const MemoryFiller&) = delete;
+
+  /// A stretch of memory to be overwritten with zeros.
+  struct ZeroRange {
+    uint64_t start;
+    uint64_t end;
+  };
+  /// Writes an address space's pages into process `pid`, which must not change its mappings meanwhile.
+  /// `done` is called from a worker when the last page is there.
+  void add_process(pid_t pid, const image::MemoryObject& object, std::vector<ZeroRange> zeros,
+                   std::function<void()> done);
+  /// Writes an object's pages into a file. `descriptor` must stay open.
+  void add_file(int descriptor, const image::MemoryObject& object, std::function<void()> done);
+
+  /// Bytes written so far.
+  [[nodiscard]] uint64_t bytes() const;
+  /// Throws what a worker has met, if anything.
+  void check();
+
+ private:
+  struct Target;
+  struct Job {
+    std::shared_ptr<Target> target;
+    const image::PageBlock* block;
+    std::vector<BlockPiece> pieces;
+  };
+  void enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object);
+  void work();
+  void run(const Job& job, std::span<std::byte> buffer);
+
+  const PageSource& pages_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> jobs_;
+  std::exception_ptr failure_;
+  uint64_t bytes_ = 0;
+  bool ending_ = false;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,351 @@
+#include "restore/plan.h"
+
+#include <algorithm>
+#include <set>
+
+#include "images-format/memory.pb.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+/// Objects with pages that a parent task shares.
+std::set<uint64_t> copy_on_write_objects(const CheckpointImage& image) {
+  std::set<uint64_t> found;
+  for (const auto* object : image.all<image::MemoryObject>()) {
+    const auto& kinds = object->run_kind();
+    if (std::find(kinds.begin(), kinds.end(), image::PAGE_INHERITED) != kinds.end()) {
+      found.insert(object->id());
+    }
+  }
+  return found;
+}
+
+class Planner {
+ public:
+  explicit Planner(const CheckpointImage& image)
+      : image_(image), copy_on_write_(copy_on_write_objects(image)) {}
+
+  Plan make() {
+    for (const auto* mm : image_.all<image::Mm>()) {
+      mms_[mm->id()] = mm;
+    }
+    for (const auto* task : image_.all<image::Task>()) {
+      tasks_[task->pid(0)] = task;
+      children_[task->parent()].push_back(task->pid(0));
+      used_.insert(task->pid(0));
+      for (const auto& thread : task->threads()) {
+        used_.insert(thread.tid(0));
+      }
+      used_.insert({task->session(), task->process_group()});
+    }
+    add_tasks(image_.header().root_pid(), -1);
+    // Nodes grow while sessions are looked at: helpers lead sessions or hand children over.
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      find_cloner(static_cast<int>(i));
+    }
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      find_group(static_cast<int>(i));
+    }
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      set_stage(static_cast<int>(i));
+    }
+    return ordered();
+  }
+
+ private:
+  PlannedNode& node(int i) { return plan_.nodes[static_cast<size_t>(i)]; }
+
+  void add_tasks(pid_t pid, int parent) {
+    const image::Task* task = tasks_.at(pid);
+    PlannedNode made;
+    made.task = task;
+    made.pid = pid;
+    made.parent = parent;
+    made.cloner = parent;
+    if (task->state() == image::Task::ZOMBIE) {
+      made.kind = PlannedNode::Kind::Zombie;
+    } else {
+      made.mm = mms_.at(task->mm_id());
+    }
+    made.leads_session = task->session() == pid;
+    const int index = static_cast<int>(plan_.nodes.size());
+    by_pid_[pid] = index;
+    plan_.nodes.push_back(made);
+    for (const pid_t child : children_[pid]) {
+      add_tasks(child, index);
+    }
+  }
+
+  [[nodiscard]] pid_t session_of(const PlannedNode& n) const {
+    return n.task != nullptr ? n.task->session() : helper_session_.at(n.pid);
+  }
+
+  /// The session in which a node is born: its cloner's, before or after that one makes its own.
+  pid_t birth_session(int i) {
+    const PlannedNode& n = node(i);
+    if (n.cloner < 0) {
+      return 0;
+    }
+    const PlannedNode& by = node(n.cloner);
+    return by.leads_session && session_of(n) != session_of(by) ? birth_session(n.cloner) : session_of(by);
+  }
+
+  void find_cloner(int i) {
+    if (node(i).leads_session || node(i).parent < 0 || node(i).kind == PlannedNode::Kind::Helper) {
+      if (node(i).parent < 0 && !node(i).leads_session && session_of(node(i)) != 0) {
+        throw error("task {} belongs to session {}, which isn't in the checkpoint", node(i).pid,
+                    session_of(node(i)));
+      }
+      return;
+    }
+    const pid_t session = session_of(node(i));
+    if (birth_session(i) == session) {
+      return;
+    }
+    // Its real parent was somebody else, who belonged to that session and is gone: another process of the
+    // session clones it and ends, so that it falls to the parent that it has now.
+    const int leader = session_leader(session, node(i).parent);
+    int cloner = leader;
+    if (node(leader).kind == PlannedNode::Kind::Task) {
+      cloner = add_helper(free_pid(), leader, session, false);
+    }
+    node(i).cloner = cloner;
+    node(node(i).parent).scaffold_subreaper = true;
+  }
+
+  /// The node that leads a session; a helper is made if its leader is gone.
+  int session_leader(pid_t session, int parent) {
+    if (session == 0) {
+      throw error("a task of the outer session has left its parent: such trees can't be made again");
+    }
+    const auto found = by_pid_.find(session);
+    if (found == by_pid_.end()) {
+      return add_helper(session, parent, session, true);
+    }
+    if (!node(found->second).leads_session) {
+      throw error("session {} has no leader, and its number belongs to another task", session);
+    }
+    return found->second;
+  }
+
+  int add_helper(pid_t pid, int parent, pid_t session, bool leads) {
+    PlannedNode helper;
+    helper.kind = PlannedNode::Kind::Helper;
+    helper.pid = pid;
+    helper.parent = parent;
+    helper.cloner = parent;
+    helper.leads_session = leads;
+    used_.insert(pid);
+    helper_session_[pid] = session;
+    const int index = static_cast<int>(plan_.nodes.size());
+    by_pid_[pid] = index;
+    plan_.nodes.push_back(helper);
+    return index;
+  }
+
+  /// A number that nothing in the image uses, near the root's: likely to be free.
+  pid_t free_pid() {
+    pid_t pid = image_.header().root_pid();
+    do {
+      pid = pid > 2 ? pid - 1 : 4000000;
+    } while (used_.contains(pid));
+    return pid;
+  }
+
+  void find_group(int i) {
+    if (node(i).kind == PlannedNode::Kind::Helper) {
+      return;
+    }
+    const pid_t group = node(i).task->process_group();
+    if (group == 0) {
+      return;
+    }
+    node(i).group = group;
+    auto found = by_pid_.find(group);
+    if (found == by_pid_.end()) {
+      // The leader is gone. Somebody of the same session stands in for it until all have joined.
+      const pid_t session = session_of(node(i));
+      const int by = session == 0 ? 0 : session_leader(session, node(i).parent);
+      const int helper = add_helper(group, by, session, false);
+      node(helper).makes_group = true;
+      found = by_pid_.find(group);
+    }
+    PlannedNode& leader = node(found->second);
+    node(i).group_leader = found->second;
+    // A session leader leads its group from the start.
+    if (!leader.leads_session) {
+      leader.makes_group = true;
+    } else if (session_of(leader) != session_of(node(i))) {
+      throw error("task {} is in process group {} of another session", node(i).pid, group);
+    }
+  }
+
+  void set_stage(int i) {
+    PlannedNode& n = node(i);
+    if (n.cloner < 0) {
+      return;
+    }
+    const PlannedNode& by = node(n.cloner);
+    const bool before =
+        by.leads_session && !n.leads_session && session_of(n) != session_of(by) && n.task != nullptr;
+    const bool cow = n.mm != nullptr && copy_on_write_.contains(n.mm->memory_object());
+    if (cow && (n.cloner != n.parent || by.mm == nullptr)) {
+      throw error("task {} shares pages with a parent that didn't clone it", n.pid);
+    }
+    n.stage = before ? (cow ? CloneStage::BeforeSessionFilled : CloneStage::BeforeSession)
+                     : (cow ? CloneStage::Filled : CloneStage::AfterSession);
+    if (n.kind == PlannedNode::Kind::Task && by.kind == PlannedNode::Kind::Task) {
+      n.shares_descriptors = n.task->descriptor_table_id() == by.task->descriptor_table_id();
+      n.shares_filesystem = n.task->filesystem_id() == by.task->filesystem_id();
+    }
+  }
+
+  /// Cloners first; and who shares a table must share it with its cloner.
+  Plan ordered() {
+    Plan result;
+    std::vector<int> place(plan_.nodes.size(), -1);
+    std::set<uint32_t> tables;
+    std::set<uint32_t> filesystems;
+    std::vector<std::vector<int>> cloned_by(plan_.nodes.size());
+    for (size_t i = 1; i < plan_.nodes.size(); ++i) {
+      cloned_by[static_cast<size_t>(plan_.nodes[i].cloner)].push_back(static_cast<int>(i));
+    }
+    const auto add = [&](auto&& self, int i) -> void {
+      PlannedNode n = node(i);
+      n.children.clear();
+      const int at = static_cast<int>(result.nodes.size());
+      place[static_cast<size_t>(i)] = at;
+      if (n.cloner >= 0) {
+        n.cloner = place[static_cast<size_t>(n.cloner)];
+        result.nodes[static_cast<size_t>(n.cloner)].children.push_back(at);
+      }
+      if (n.kind == PlannedNode::Kind::Task) {
+        if (!n.shares_descriptors && !tables.insert(n.task->descriptor_table_id()).second) {
+          throw error("task {} shares its descriptors with a task that isn't its parent", n.pid);
+        }
+        if (!n.shares_filesystem && !filesystems.insert(n.task->filesystem_id()).second) {
+          throw error("task {} shares its working directory with a task that isn't its parent", n.pid);
+        }
+      }
+      result.nodes.push_back(n);
+      for (const int child : cloned_by[static_cast<size_t>(i)]) {
+        self(self, child);
+      }
+    };
+    add(add, 0);
+    if (result.nodes.size() != plan_.nodes.size()) {
+      throw error("the tree of tasks contradicts itself");
+    }
+    for (size_t i = 0; i < result.nodes.size(); ++i) {
+      PlannedNode& n = result.nodes[i];
+      if (n.parent >= 0) {
+        n.parent = place[static_cast<size_t>(n.parent)];
+        result.nodes[static_cast<size_t>(n.parent)].wards.push_back(static_cast<int>(i));
+      }
+      if (n.group_leader >= 0) {
+        n.group_leader = place[static_cast<size_t>(n.group_leader)];
+        if (n.group_leader != static_cast<int>(i)) {
+          result.nodes[static_cast<size_t>(n.group_leader)].members.push_back(static_cast<int>(i));
+        }
+      }
+    }
+    return result;
+  }
+
+  const CheckpointImage& image_;
+  std::set<uint64_t> copy_on_write_;
+  std::map<pid_t, std::vector<pid_t>> children_;
+  Plan plan_;
+  std::map<pid_t, const image::Task*> tasks_;
+  std::map<uint32_t, const image::Mm*> mms_;
+  std::map<pid_t, int> by_pid_;
+  std::map<pid_t, pid_t> helper_session_;
+  std::set<pid_t> used_;
+};
+
+bool same_kind(const image::Mapping& a, const image::Mapping& b) {
+  if (a.shared() || b.shared() || a.backing() != b.backing() || a.grows_down() != b.grows_down()) {
+    return false;
+  }
+  if (a.backing() == image::Mapping::ANONYMOUS) {
+    return true;
+  }
+  return a.backing() == image::Mapping::FILE && a.file_id() == b.file_id() &&
+         a.start() - a.offset() == b.start() - b.offset();
+}
+
+}  // namespace
+
+Plan make_plan(const CheckpointImage& image) { return Planner(image).make(); }
+
+InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& parent) {
+  InheritedRange best;
+  // Adjoining mappings of the parent that differ only in protection count as one.
+  InheritedRange run;
+  const auto take = [&] {
+    const InheritedRange overlap{std::max(run.start, mapping.start()), std::min(run.end, mapping.end())};
+    if (!overlap.empty() && overlap.end - overlap.start > best.end - best.start) {
+      best = overlap;
+    }
+  };
+  for (const auto& theirs : parent.mappings()) {
+    if (!same_kind(mapping, theirs)) {
+      continue;
+    }
+    if (theirs.start() == run.end) {
+      run.end = theirs.end();
+    } else {
+      take();
+      run = {theirs.start(), theirs.end()};
+    }
+  }
+  take();
+  return best;
+}
+
+std::string Plan::describe() const {
+  std::string text;
+  std::vector<size_t> depth(nodes.size(), 0);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const PlannedNode& n = nodes[i];
+    if (n.cloner >= 0) {
+      depth[i] = depth[static_cast<size_t>(n.cloner)] + 1;
+    }
+    text += std::string(2 * depth[i], ' ');
+    switch (n.kind) {
+      case PlannedNode::Kind::Task:
+        text += fmt::format("task {} ({}), {} threads", n.pid, n.task->threads(0).comm(),
+                            n.task->threads_size());
+        break;
+      case PlannedNode::Kind::Zombie:
+        text += fmt::format("zombie {} ({})", n.pid, n.task->comm());
+        break;
+      case PlannedNode::Kind::Helper:
+        text += fmt::format("helper {}, ends before the tree runs", n.pid);
+        break;
+    }
+    text += fmt::format(", cloned by {}", n.cloner < 0 ? std::string("the coordinator")
+                                                       : std::to_string(nodes[static_cast<size_t>(n.cloner)].pid));
+    if (n.stage == CloneStage::BeforeSession || n.stage == CloneStage::BeforeSessionFilled) {
+      text += " before that leaves its session";
+    }
+    if (n.stage == CloneStage::Filled || n.stage == CloneStage::BeforeSessionFilled) {
+      text += ", shares its pages copy-on-write";
+    }
+    if (n.leads_session) {
+      text += fmt::format(", makes session {}", n.pid);
+    }
+    if (n.group != 0 && n.group != n.pid) {
+      text += fmt::format(", joins process group {}", n.group);
+    }
+    if (n.cloner != n.parent) {
+      text += fmt::format(", falls to {} as an orphan", nodes[static_cast<size_t>(n.parent)].pid);
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace godwit

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "images-format/checkpoint_reader.h"
+#include "images-format/mm.pb.h"
+#include "images-format/task.pb.h"
+
+namespace godwit {
+
+/// When a node clones a child, in the order in which a node lives.
+enum class CloneStage {
+  BeforeSession,       // the child belongs to the session that the node itself is about to leave
+  BeforeSessionFilled, // likewise, and it shares pages copy-on-write: the node's memory must be there first
+  AfterSession,
+  Filled,              // the child shares pages copy-on-write
+};
+
+/// One process that a restore makes: a task, a zombie, or a helper that stands in for one that is gone.
+struct PlannedNode {
+  enum class Kind { Task, Zombie, Helper };
+  Kind kind = Kind::Task;
+  const image::Task* task = nullptr;  // null for a helper
+  const image::Mm* mm = nullptr;      // null unless Task
+  pid_t pid = 0;
+  int parent = -1;        // node whose child it is in the end; -1: the root
+  int cloner = -1;        // node that clones it; -1: the coordinator. If this isn't the parent, it ends
+                          // after the clone, and the child falls to its parent, a child subreaper
+  CloneStage stage = CloneStage::AfterSession;
+  bool leads_session = false;
+  pid_t group = 0;        // to be joined; 0: whatever the cloner has
+  int group_leader = -1;  // node whose pid is the group's number; -1: none
+  bool makes_group = false;      // it leads a group at first, even if it joins another in the end
+  bool scaffold_subreaper = false;  // orphans must fall to it while the tree is built
+  bool shares_descriptors = false;  // CLONE_FILES with its cloner
+  bool shares_filesystem = false;   // CLONE_FS with its cloner
+  std::vector<int> children;        // that it clones, in the order of the image
+  std::vector<int> wards;           // whose parent it is in the end
+  std::vector<int> members;         // others that join the process group of its number
+};
+
+/// Which processes are made, by whom, in which order. A pure function of the checkpoint: it touches no
+/// kernel. A node stands after the node that clones it.
+struct Plan {
+  std::vector<PlannedNode> nodes;
+
+  [[nodiscard]] const PlannedNode& root() const { return nodes.front(); }
+  /// Lines for people.
+  [[nodiscard]] std::string describe() const;
+};
+
+/// Throws Error for trees that can't be made again.
+[[nodiscard]] Plan make_plan(const CheckpointImage& image);
+
+/// The part of a child's mapping that it takes over from its parent's by clone: [start, end), empty if none.
+struct InheritedRange {
+  uint64_t start = 0;
+  uint64_t end = 0;
+  [[nodiscard]] bool empty() const { return start >= end; }
+};
+
+/// What of `mapping`, of a child, comes from the parent's mappings: the overlap with the one that covers its
+/// end, or whose end it covers, if both are private and of the same kind.
+[[nodiscard]] InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& parent);
+
+}  // namespace godwit

@@ -1,0 +1,327 @@
+#include "restore/restore.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <thread>
+
+
+#include "images-format/memory.pb.h"
+#include "images-format/shared_memory.pb.h"
+#include "kernel/cancel.h"
+#include "kernel/error.h"
+#include "restore/descriptors.h"
+#include "restore/memory.h"
+#include "restore/node_script.h"
+#include "restore/plan.h"
+#include "restore/region.h"
+#include "restore/shared_memory.h"
+#include "restore/tracees.h"
+
+namespace godwit {
+
+namespace {
+
+/// While the tree is built, orphans of a half-made one fall to this process, which ends them.
+class Subreaper {
+ public:
+  Subreaper() {
+    ::prctl(PR_GET_CHILD_SUBREAPER, &before_);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  }
+  ~Subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, before_); }
+  Subreaper(const Subreaper&) = delete;
+  Subreaper& operator=(const Subreaper&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+/// All signals are held back while tasks are cloned: they inherit the mask.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+uint64_t payload_bytes(const CheckpointImage& image) {
+  uint64_t bytes = 0;
+  for (const auto* object : image.all<image::MemoryObject>()) {
+    for (const auto& block : object->blocks()) {
+      bytes += block.pages() * kPageSize;
+    }
+  }
+  return bytes;
+}
+
+unsigned worker_count(const RestoreOptions& options, uint64_t bytes) {
+  constexpr uint64_t kWorthThreads = 8 << 20;
+  if (bytes < kWorthThreads) {
+    return 0;
+  }
+  return options.workers != 0 ? options.workers : std::max(1U, std::thread::hardware_concurrency());
+}
+
+class Restore {
+ public:
+  Restore(const CheckpointImage& image, const RestoreOptions& options, const RestoreCallbacks& callbacks)
+      : image_(image),
+        options_(options),
+        callbacks_(callbacks),
+        baseline_(Baseline::of_this_process()),
+        plan_(make_plan(image)),
+        descriptors_(image),
+        vdso_(image.header()),
+        files_(image, descriptors_.first_free_descriptor()),
+        shared_memory_(image, files_.next_descriptor()),
+        region_(plan_, vdso_.bytes()),
+        nodes_(plan_.nodes.size()) {
+    for (const auto* object : image.all<image::MemoryObject>()) {
+      objects_[object->id()] = object;
+      runs_[object->id()] = decode_runs(*object);
+    }
+    for (const auto* filter : image.all<image::SeccompFilter>()) {
+      filters_[filter->id()] = filter;
+    }
+  }
+
+  pid_t run() {
+    descriptors_.make_shared(files_, shared_memory_.descriptors(), shared_memory_.next_descriptor());
+    const ScriptContext context{plan_,
+                                region_,
+                                {plan_, runs_, files_, shared_memory_.descriptors(), vdso_, region_},
+                                descriptors_,
+                                baseline_,
+                                filters_,
+                                descriptors_.first_free_descriptor()};
+    const size_t clone_root = write_scripts(context, options_.sibling);
+    region_.map();
+    const Subreaper subreaper;
+    try {
+      {
+        const BlockedSignals blocked;
+        region_.run(clone_root);
+      }
+      region_.check();
+      build();
+    } catch (...) {
+      kill_all();
+      throw;
+    }
+    for (const PlannedNode& node : plan_.nodes) {
+      if (node.kind == PlannedNode::Kind::Task) {
+        let_go(*node.task);
+      }
+    }
+    return plan_.root().pid;
+  }
+
+ private:
+  struct NodeState {
+    bool filling = false;
+    bool seized = false;
+    bool home = false;
+  };
+
+  void build() {
+    const uint64_t total = payload_bytes(image_);
+    MemoryFiller filler(image_.pages(), worker_count(options_, total));
+    std::atomic<size_t> regions_left = 0;
+    for (const auto* memory : image_.all<image::SharedMemory>()) {
+      ++regions_left;
+      filler.add_file(shared_memory_.descriptors().at(memory->id()), *objects_.at(memory->memory_object()),
+                      [&] { --regions_left; });
+    }
+    uint32_t seen = 0;
+    while (!all_parked() || regions_left != 0) {
+      const uint32_t events = region_.wait_events(seen);
+      if (events == seen) {
+        check_alive();
+      }
+      seen = events;
+      check_cancelled();
+      filler.check();
+      region_.check();
+      advance(filler);
+      report("memory", filler.bytes(), total);
+    }
+    shared_memory_.seal(image_);
+    std::vector<const image::Task*> tasks;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (plan_.nodes[i].kind == PlannedNode::Kind::Task && !nodes_[i].home) {
+        tasks.push_back(plan_.nodes[i].task);
+      }
+    }
+    bring_home(tasks, region_);
+    for (const PlannedNode& node : plan_.nodes) {
+      if (node.kind == PlannedNode::Kind::Task) {
+        for (const auto& thread : node.task->threads()) {
+          apply_scheduling(thread.tid(0), thread.scheduling(), baseline_);
+        }
+        apply_oom_and_core(*node.task, baseline_);
+      }
+    }
+    report("resume", total, total);
+    check_cancelled();
+    if (callbacks_.barrier) {
+      callbacks_.barrier(plan_.root().pid);
+    }
+  }
+
+
+  /// Does for each node what it waits for.
+  void advance(MemoryFiller& filler) {
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      const int i = static_cast<int>(n);
+      const PlannedNode& node = plan_.nodes[n];
+      if (node.kind != PlannedNode::Kind::Task) {
+        continue;
+      }
+      NodeState& state = nodes_[n];
+      if (!state.filling && region_.read(i, &NodeWords::laid_out) != 0) {
+        state.filling = true;
+        fill(filler, i);
+      }
+      if (!state.seized && region_.read(i, &NodeWords::threads_ready) != 0) {
+        seize_task(*node.task);
+        state.seized = true;
+        region_.post(i, &NodeWords::seized);
+      }
+      if (node.task->state() == image::Task::STOPPED && !state.home && parked(n)) {
+        // Its parent must see the stop while it still ignores it.
+        bring_home({node.task}, region_);
+        stop_task(*node.task);
+        state.home = true;
+        region_.post(i, &NodeWords::stopped);
+      }
+    }
+  }
+
+  void fill(MemoryFiller& filler, int i) {
+    const PlannedNode& node = plan_.nodes[static_cast<size_t>(i)];
+    const image::MemoryObject& object = *objects_.at(node.mm->memory_object());
+    filler.add_process(node.pid, object, zero_ranges(node), [this, i] { region_.post(i, &NodeWords::filled); });
+  }
+
+  /// Pages that must be written though they are zero: something else would show through.
+  [[nodiscard]] std::vector<MemoryFiller::ZeroRange> zero_ranges(const PlannedNode& node) const {
+    std::vector<MemoryFiller::ZeroRange> ranges;
+    const bool inherits = node.stage == CloneStage::Filled || node.stage == CloneStage::BeforeSessionFilled;
+    for (const PageRun& run : runs_.at(node.mm->memory_object())) {
+      if (run.kind != image::PAGE_ZERO) {
+        continue;
+      }
+      for (const auto& mapping : node.mm->mappings()) {
+        const uint64_t start = std::max(mapping.start(), run.first * kPageSize);
+        const uint64_t end = std::min(mapping.end(), (run.first + run.count) * kPageSize);
+        if (start < end && !mapping.shared() && (inherits || mapping.backing() != image::Mapping::ANONYMOUS)) {
+          ranges.push_back({start, end});
+        }
+      }
+    }
+    return ranges;
+  }
+
+  [[nodiscard]] bool parked(size_t n) const {
+    return region_.read(static_cast<int>(n), &NodeWords::parked) ==
+           static_cast<uint32_t>(plan_.nodes[n].task->threads_size());
+  }
+
+  [[nodiscard]] bool all_parked() const {
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      const PlannedNode& node = plan_.nodes[n];
+      const bool there = node.kind == PlannedNode::Kind::Task
+                             ? parked(n) && (node.task->state() != image::Task::STOPPED || nodes_[n].home)
+                             : region_.read(static_cast<int>(n), &NodeWords::ended) != 0;
+      if (!there) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /// A node that died posts nothing.
+  void check_alive() const {
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      const PlannedNode& node = plan_.nodes[n];
+      if (node.kind == PlannedNode::Kind::Task && region_.read(static_cast<int>(n), &NodeWords::created) != 0 &&
+          procfs::read_stat(node.pid).state == 'Z') {
+        region_.check();
+        throw error("task {} died while it was being restored", node.pid);
+      }
+    }
+  }
+
+  /// Ends all that was made. Only processes that have said that they exist are ours: a number that was taken
+  /// belongs to somebody else.
+  void kill_all() {
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (region_.read(static_cast<int>(n), &NodeWords::created) != 0) {
+        ::kill(plan_.nodes[n].pid, SIGKILL);
+      }
+    }
+    // The root first: the others fall to us as it dies.
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (region_.read(static_cast<int>(n), &NodeWords::created) != 0) {
+        const pid_t pid = plan_.nodes[n].pid;
+        if (plan_.nodes[n].task != nullptr) {
+          for (const auto& thread : plan_.nodes[n].task->threads()) {
+            if (thread.tid(0) != pid) {
+              ::waitpid(thread.tid(0), nullptr, __WALL);
+            }
+          }
+        }
+        ::waitpid(pid, nullptr, __WALL);
+      }
+    }
+  }
+
+  void report(std::string_view stage, uint64_t bytes, uint64_t total) const {
+    if (callbacks_.progress) {
+      callbacks_.progress({stage, bytes, total, plan_.nodes.size()});
+    }
+  }
+
+  const CheckpointImage& image_;
+  const RestoreOptions& options_;
+  const RestoreCallbacks& callbacks_;
+  Baseline baseline_;
+  Plan plan_;
+  DescriptorPlan descriptors_;
+  Vdso vdso_;
+  FileOpener files_;
+  SharedMemoryRegions shared_memory_;
+  Region region_;
+  std::map<uint64_t, const image::MemoryObject*> objects_;
+  RunsByObject runs_;
+  SeccompFilters filters_;
+  std::vector<NodeState> nodes_;
+};
+
+}  // namespace
+
+pid_t restore(const CheckpointImage& image, const RestoreOptions& options, const RestoreCallbacks& callbacks) {
+  try {
+    return Restore(image, options, callbacks).run();
+  } catch (Error& e) {
+    e.in("restore");
+    throw;
+  }
+}
+
+std::string describe_plan(const CheckpointImage& image) {
+  return make_plan(image).describe() + DescriptorPlan(image).describe();
+}
+
+}  // namespace godwit

@@ -1,0 +1,129 @@
+#include "restore/tracees.h"
+
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "kernel/error.h"
+#include "kernel/ptrace.h"
+
+namespace godwit {
+
+namespace {
+
+using ptrace::Change;
+
+constexpr uint64_t kOptions = PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD;
+
+pid_t leader(const image::Task& task) { return task.pid(0); }
+
+template <typename Visit>
+void for_each_thread(const std::vector<const image::Task*>& tasks, Visit visit) {
+  for (const image::Task* task : tasks) {
+    for (const auto& thread : task->threads()) {
+      visit(*task, thread);
+    }
+  }
+}
+
+void resume_to_syscall(pid_t tid) {
+  if (::ptrace(PTRACE_SYSCALL, tid, nullptr, nullptr) != 0) {
+    throw errno_error("cannot resume thread {}", tid);
+  }
+}
+
+void expect(pid_t tid, Change::Kind kind) {
+  const Change change = ptrace::wait(tid);
+  if (change.kind != kind) {
+    throw Error(fmt::format("thread {} has {}", tid,
+                            change.kind == Change::Kind::Gone ? "died while it was being restored"
+                                                              : "stopped for an unknown reason"));
+  }
+}
+
+/// The leader waits in the region's engine, behind a `syscall` instruction. That very instruction unmaps the
+/// region, itself included: the thread is caught before it returns to user mode, where nothing is left.
+void start_unmapping(const image::Task& task, const Region& region) {
+  user_regs_struct registers = ptrace::registers(leader(task));
+  registers.rip -= 2;
+  registers.rax = SYS_munmap;
+  registers.orig_rax = ~0ULL;
+  registers.rdi = region.engine();
+  registers.rsi = region.end() - region.engine();
+  ptrace::set_registers(leader(task), registers);
+  resume_to_syscall(leader(task));
+}
+
+void set_registers(const image::Thread& thread) {
+  user_regs_struct general{};
+  static_assert(sizeof general == 27 * sizeof(uint64_t));
+  std::memcpy(&general, thread.registers().general().data(), sizeof general);
+  ptrace::set_xsave(thread.tid(0), std::as_bytes(std::span(thread.registers().xsave())));
+  ptrace::set_registers(thread.tid(0), general);
+}
+
+}  // namespace
+
+void seize_task(const image::Task& task) {
+  for (const auto& thread : task.threads()) {
+    const int code = ptrace::seize(thread.tid(0), kOptions);
+    if (code != 0) {
+      throw Error(fmt::format("cannot trace thread {} of task {}", thread.tid(0), leader(task)), code);
+    }
+  }
+}
+
+void bring_home(const std::vector<const image::Task*>& tasks, const Region& region) {
+  for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) { ptrace::interrupt(thread.tid(0)); });
+  for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) {
+    expect(thread.tid(0), Change::Kind::Interrupted);
+  });
+  for (const image::Task* task : tasks) {
+    start_unmapping(*task, region);
+  }
+  for (const image::Task* task : tasks) {
+    expect(leader(*task), Change::Kind::Other);  // at the entry of munmap
+    ptrace::interrupt(leader(*task));
+    ptrace::resume(leader(*task));
+  }
+  for (const image::Task* task : tasks) {
+    expect(leader(*task), Change::Kind::Interrupted);
+    if (ptrace::registers(leader(*task)).rax != 0) {
+      throw error("task {}: cannot unmap the restorer", leader(*task));
+    }
+  }
+  for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) { set_registers(thread); });
+}
+
+void stop_task(const image::Task& task) {
+  // All signals are blocked still, so that nothing but the stop happens. The leader takes the signal, and
+  // only then do the others move, straight into the group stop.
+  ::syscall(SYS_tgkill, leader(task), leader(task), SIGSTOP);
+  ptrace::resume(leader(task));
+  expect(leader(task), Change::Kind::Signal);
+  ptrace::resume(leader(task), SIGSTOP);
+  for (const auto& thread : task.threads()) {
+    if (thread.tid(0) != leader(task)) {
+      ptrace::resume(thread.tid(0));
+    }
+  }
+  for (const auto& thread : task.threads()) {
+    expect(thread.tid(0), Change::Kind::GroupStop);
+  }
+}
+
+void let_go(const image::Task& task) {
+  for (const auto& thread : task.threads()) {
+    try {
+      ptrace::set_signal_mask(thread.tid(0), thread.blocked_signals());
+    } catch (const Error&) {
+      continue;  // killed by somebody in the meantime
+    }
+    ptrace::detach(thread.tid(0));
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "images-format/task.pb.h"
+#include "restore/region.h"
+
+namespace godwit {
+
+/// Ties a task's threads to this process's life (PTRACE_O_EXITKILL) and suspends seccomp in them. Throws Error.
+void seize_task(const image::Task& task);
+
+/// What remains to be done when all threads of the tasks are parked in the region. The steps are made for all
+/// tasks at once, so that their waiting overlaps: stop the threads, unmap the region, set the registers.
+/// Afterwards every thread stands in a stop, ready to go on where its image was taken. Throws Error.
+void bring_home(const std::vector<const image::Task*>& tasks, const Region& region);
+
+/// Puts a task that has been brought home into a group stop: its threads are stopped by SIGSTOP, not only by us.
+void stop_task(const image::Task& task);
+
+/// Sets the signal masks, and lets the task run on, or stand in its group stop. No error is possible any more
+/// but the task's death.
+void let_go(const image::Task& task);
+
+}  // namespace godwit
