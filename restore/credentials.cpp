@@ -28,8 +28,8 @@ void emit_capset(ScriptBuilder& script, uint64_t effective, uint64_t permitted, 
   const __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   const auto low = [](uint64_t set) { return static_cast<uint32_t>(set); };
   const auto high = [](uint64_t set) { return static_cast<uint32_t>(set >> 32); };
-  const std::array<__user_cap_data_struct, 2> data{
-      {{low(effective), low(permitted), low(inheritable)}, {high(effective), high(permitted), high(inheritable)}}};
+  const std::array<__user_cap_data_struct, 2> data{{{low(effective), low(permitted), low(inheritable)},
+                                                    {high(effective), high(permitted), high(inheritable)}}};
   const uint64_t header_at = script.object(header);
   script.call("set capabilities", SYS_capset, {header_at, script.object(data)});
 }
@@ -52,7 +52,8 @@ void emit_credentials(ScriptBuilder& script, const image::Credentials& c, const 
     const uint64_t full = baseline.status.permitted;
     script.call("keep capabilities", SYS_prctl, {PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0});
     for_each_capability(baseline.status.bounding & ~c.bounding(), [&](int capability) {
-      script.call("drop a capability from the bounding set", SYS_prctl, {PR_CAPBSET_DROP, capability, 0, 0, 0});
+      script.call("drop a capability from the bounding set", SYS_prctl,
+                  {PR_CAPBSET_DROP, capability, 0, 0, 0});
     });
     const uint64_t groups =
         script.bytes(std::as_bytes(std::span(c.groups().data(), static_cast<size_t>(c.groups_size()))));
@@ -64,7 +65,8 @@ void emit_credentials(ScriptBuilder& script, const image::Credentials& c, const 
     emit_capset(script, full, full, c.inheritable());
     script.call("clear ambient capabilities", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0});
     for_each_capability(c.ambient(), [&](int capability) {
-      script.call("raise an ambient capability", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0});
+      script.call("raise an ambient capability", SYS_prctl,
+                  {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0});
     });
     script.call("set securebits", SYS_prctl, {PR_SET_SECUREBITS, c.securebits(), 0, 0, 0});
     emit_capset(script, c.effective(), c.permitted(), c.inheritable());

@@ -30,7 +30,7 @@ void write_to_file(int descriptor, uint64_t offset, std::span<const std::byte> d
 }  // namespace
 
 struct MemoryFiller::Target {
-  pid_t pid = 0;        // 0: a file
+  pid_t pid = 0;  // 0: a file
   int descriptor = -1;
   std::vector<ZeroRange> zeros;
   std::function<void()> done;

@@ -1,11 +1,11 @@
 #include "restore/mm.h"
 
+#include <fcntl.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <fcntl.h>
 
 #include <algorithm>
 #include <optional>
@@ -37,7 +37,8 @@ std::vector<PageRun>::const_iterator runs_from(const std::vector<PageRun>& runs,
 
 template <typename Predicate>
 bool any_run(const std::vector<PageRun>& runs, uint64_t start, uint64_t end, Predicate predicate) {
-  for (auto run = runs_from(runs, start / kPageSize); run != runs.end() && run->first < end / kPageSize; ++run) {
+  for (auto run = runs_from(runs, start / kPageSize); run != runs.end() && run->first < end / kPageSize;
+       ++run) {
     if (predicate(*run)) {
       return true;
     }
@@ -47,7 +48,8 @@ bool any_run(const std::vector<PageRun>& runs, uint64_t start, uint64_t end, Pre
 
 /// Whether the coordinator will write into the mapping.
 bool is_filled(const image::Mapping& mapping, const std::vector<PageRun>& runs) {
-  return !mapping.shared() && any_run(runs, mapping.start(), mapping.end(), [](const PageRun&) { return true; });
+  return !mapping.shared() &&
+         any_run(runs, mapping.start(), mapping.end(), [](const PageRun&) { return true; });
 }
 
 class Layout {
@@ -114,7 +116,8 @@ class Layout {
 
   void emit_mm_map() {
     const image::Mm& mm = *node_.mm;
-    const uint64_t auxv = script_.bytes(std::as_bytes(std::span(mm.auxv().data(), static_cast<size_t>(mm.auxv_size()))));
+    const uint64_t auxv =
+        script_.bytes(std::as_bytes(std::span(mm.auxv().data(), static_cast<size_t>(mm.auxv_size()))));
     prctl_mm_map map{};
     map.start_code = mm.start_code();
     map.end_code = mm.end_code();
@@ -145,7 +148,8 @@ class Layout {
       script_.release(*exe);
     }
     if (mm.thp_disabled() || (parent_ != nullptr && parent_->thp_disabled())) {
-      script_.call("set the huge page policy", SYS_prctl, {PR_SET_THP_DISABLE, mm.thp_disabled() ? 1 : 0, 0, 0, 0});
+      script_.call("set the huge page policy", SYS_prctl,
+                   {PR_SET_THP_DISABLE, mm.thp_disabled() ? 1 : 0, 0, 0, 0});
     }
   }
 
@@ -175,8 +179,8 @@ class Layout {
     }
     int flags = MAP_FIXED_NOREPLACE | (mapping.shared() ? MAP_SHARED : MAP_PRIVATE) |
                 (mapping.grows_down() ? MAP_GROWSDOWN : 0) | (mapping.no_reserve() ? MAP_NORESERVE : 0);
-    const int prot = static_cast<int>(mapping.prot()) |
-                     (is_filled(mapping, runs_) ? PROT_READ | PROT_WRITE : 0);
+    const int prot =
+        static_cast<int>(mapping.prot()) | (is_filled(mapping, runs_) ? PROT_READ | PROT_WRITE : 0);
     const uint64_t offset = mapping.offset() + (start - mapping.start());
     Arg descriptor = -1;
     if (mapping.backing() == image::Mapping::ANONYMOUS) {
@@ -265,11 +269,11 @@ void emit_finish_layout(ScriptBuilder& script, const PlannedNode& node, const La
     }
     const image::Mapping* m = &mapping;
     const uint64_t size = mapping.end() - mapping.start();
-    script.subject([m, pid = node.pid] {
-      return fmt::format("task {}: mapping {:x}-{:x}", pid, m->start(), m->end());
-    });
+    script.subject(
+        [m, pid = node.pid] { return fmt::format("task {}: mapping {:x}-{:x}", pid, m->start(), m->end()); });
     if (mapping.locked()) {
-      script.call("lock it", SYS_mlock2, {mapping.start(), size, mapping.lock_on_fault() ? MLOCK_ONFAULT : 0});
+      script.call("lock it", SYS_mlock2,
+                  {mapping.start(), size, mapping.lock_on_fault() ? MLOCK_ONFAULT : 0});
     }
     for (const uint32_t advice : mapping.advice()) {
       if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE) {
@@ -280,7 +284,8 @@ void emit_finish_layout(ScriptBuilder& script, const PlannedNode& node, const La
       script.call("name it", SYS_prctl,
                   {PR_SET_VMA, PR_SET_VMA_ANON_NAME, mapping.start(), size, script.string(mapping.name())});
     }
-    const int made_with = static_cast<int>(mapping.prot()) | (is_filled(mapping, runs) ? PROT_READ | PROT_WRITE : 0);
+    const int made_with =
+        static_cast<int>(mapping.prot()) | (is_filled(mapping, runs) ? PROT_READ | PROT_WRITE : 0);
     // Inherited memory was made writable for the parent.
     if (made_with != static_cast<int>(mapping.prot()) || (shares_pages(node) && !mapping.shared())) {
       script.call("set its protection", SYS_mprotect, {mapping.start(), size, mapping.prot()});

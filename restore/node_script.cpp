@@ -33,7 +33,8 @@ struct KernelAction {
 /// Writes the script of one node. Its children's scripts have been written already.
 class NodeScript {
  public:
-  NodeScript(const ScriptContext& context, int index, const std::vector<uint64_t>& scripts, pid_t parent_of_root)
+  NodeScript(const ScriptContext& context, int index, const std::vector<uint64_t>& scripts,
+             pid_t parent_of_root)
       : context_(context),
         index_(index),
         node_(context.plan.nodes[static_cast<size_t>(index)]),
@@ -69,17 +70,22 @@ class NodeScript {
   }
 
  private:
-  [[nodiscard]] uint64_t word(int node, uint32_t Words::*member) const { return context_.region.word(node, member); }
+  [[nodiscard]] uint64_t word(int node, uint32_t Words::*member) const {
+    return context_.region.word(node, member);
+  }
   [[nodiscard]] const PlannedNode& node(int i) const { return context_.plan.nodes[static_cast<size_t>(i)]; }
   void post(uint32_t Words::*member) { script_.post(word(index_, member), context_.region.events()); }
-  void wait(int node, uint32_t Words::*member, uint32_t at_least = 1) { script_.wait(word(node, member), at_least); }
+  void wait(int node, uint32_t Words::*member, uint32_t at_least = 1) {
+    script_.wait(word(node, member), at_least);
+  }
 
   void about_node() {
     const PlannedNode* n = &node_;
     script_.subject([n] {
-      return fmt::format("{} {}", n->kind == PlannedNode::Kind::Task     ? "task"
-                                  : n->kind == PlannedNode::Kind::Zombie ? "zombie"
-                                                                         : "helper",
+      return fmt::format("{} {}",
+                         n->kind == PlannedNode::Kind::Task     ? "task"
+                         : n->kind == PlannedNode::Kind::Zombie ? "zombie"
+                                                                : "helper",
                          n->pid);
     });
   }
@@ -96,7 +102,8 @@ class NodeScript {
     if (has_stopped_children()) {
       // Their stops are made again now, and must not be signalled a second time.
       const KernelAction quiet{0, SA_NOCLDSTOP, 0, 0};
-      script_.call("set a signal action", SYS_rt_sigaction, {SIGCHLD, script_.object(quiet), 0, sizeof(uint64_t)});
+      script_.call("set a signal action", SYS_rt_sigaction,
+                   {SIGCHLD, script_.object(quiet), 0, sizeof(uint64_t)});
     }
     if (node_.cloner < 0) {
       emit_clear_address_space(script_, context_.layout);
@@ -107,7 +114,8 @@ class NodeScript {
     return node(i).kind == PlannedNode::Kind::Task && node(i).task->state() == image::Task::STOPPED;
   }
   [[nodiscard]] bool has_stopped_children() const {
-    return std::any_of(node_.wards.begin(), node_.wards.end(), [&](int ward) { return is_stopped_task(ward); });
+    return std::any_of(node_.wards.begin(), node_.wards.end(),
+                       [&](int ward) { return is_stopped_task(ward); });
   }
   [[nodiscard]] bool clones_at(CloneStage stage) const {
     return std::any_of(node_.children.begin(), node_.children.end(),
@@ -122,7 +130,8 @@ class NodeScript {
       const PlannedNode* c = &node(child);
       script_.subject([c] { return fmt::format("task {}", c->pid); });
       const bool helper = c->kind == PlannedNode::Kind::Helper;
-      const uint64_t flags = (c->shares_descriptors ? CLONE_FILES : 0) | (c->shares_filesystem ? CLONE_FS : 0);
+      const uint64_t flags =
+          (c->shares_descriptors ? CLONE_FILES : 0) | (c->shares_filesystem ? CLONE_FS : 0);
       emit_clone("make it (its pid may be taken)", c->pid, flags,
                  helper || c->task == nullptr ? 0 : static_cast<uint64_t>(c->task->exit_signal()),
                  scripts_[static_cast<size_t>(child)]);
@@ -203,13 +212,15 @@ class NodeScript {
         script_.call("collect a helper", SYS_wait4, {child.pid, 0, __WALL, 0});
         script_.post(word(i, &Words::ended), context_.region.events());
       } else if (child.kind == PlannedNode::Kind::Zombie) {
-        script_.call("wait for a zombie", SYS_waitid, {P_PID, child.pid, 0, WEXITED | WNOWAIT | __WALL, 0});
+        script_.call("wait for a zombie", SYS_waitid,
+                     {int{P_PID}, child.pid, 0, WEXITED | WNOWAIT | __WALL, 0});
         script_.post(word(i, &Words::ended), context_.region.events());
         signalled = true;
       } else if (is_stopped_task(i)) {
         wait(i, &Words::stopped);
         if (child.task->stop_reported()) {
-          script_.call("collect a stop", SYS_waitid, {P_PID, child.pid, 0, WSTOPPED | WNOHANG | __WALL, 0});
+          script_.call("collect a stop", SYS_waitid,
+                       {int{P_PID}, child.pid, 0, WSTOPPED | WNOHANG | __WALL, 0});
         }
         signalled = true;
       }
@@ -231,13 +242,13 @@ class NodeScript {
       }
     }
     script_.call("close what is the coordinator's", SYS_close_range, {0, context_.first_descriptor - 1, 0});
-    context_.descriptors.emit_place(script_, *node_.task, context_.layout.files, context_.layout.shared_memory);
+    context_.descriptors.emit_place(script_, *node_.task, context_.layout.files,
+                                    context_.layout.shared_memory);
     context_.descriptors.emit_finish(script_, *node_.task);
     about_node();
     emit_filesystem(script_, *node_.task);
     about_node();
-    script_.call("close what is the coordinator's", SYS_close_range,
-                 {context_.first_descriptor, ~0U, 0});
+    script_.call("close what is the coordinator's", SYS_close_range, {context_.first_descriptor, ~0U, 0});
   }
 
   void emit_task() {
@@ -257,7 +268,8 @@ class NodeScript {
     emit_resource_limits(script_, task, context_.baseline);
     for (size_t i = 0; i < threads_.size(); ++i) {
       emit_clone("make a thread", task.threads(static_cast<int>(i) + 1).tid(0),
-                 CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, 0, threads_[i]);
+                 CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, 0,
+                 threads_[i]);
     }
     post(&Words::threads_ready);
     wait(index_, &Words::seized);
@@ -301,14 +313,16 @@ class NodeScript {
       script.call("set its alternate signal stack", SYS_sigaltstack, {script.object(kernel), 0});
     }
     if (thread.has_rseq()) {
-      script.call("register its rseq area", SYS_rseq,
-                  {thread.rseq().address(), thread.rseq().size(), thread.rseq().flags(), thread.rseq().signature()});
+      script.call(
+          "register its rseq area", SYS_rseq,
+          {thread.rseq().address(), thread.rseq().size(), thread.rseq().flags(), thread.rseq().signature()});
     }
     if (thread.personality() != 0) {
       script.call("set its personality", SYS_personality, {thread.personality()});
     }
     if (thread.scheduling().timer_slack_ns() != 0) {
-      script.call("set its timer slack", SYS_prctl, {PR_SET_TIMERSLACK, thread.scheduling().timer_slack_ns(), 0, 0, 0});
+      script.call("set its timer slack", SYS_prctl,
+                  {PR_SET_TIMERSLACK, thread.scheduling().timer_slack_ns(), 0, 0, 0});
     }
     if (thread.has_seccomp()) {
       emit_seccomp(script, thread.seccomp(), context_.filters);
@@ -347,7 +361,8 @@ class NodeScript {
     const int signal = task.exit_status() & 0x7f;
     if (signal != 0) {
       // No core file for a death that has happened before.
-      script_.call("set a resource limit", SYS_prlimit64, {0, RLIMIT_CORE, script_.object(rlimit{0, 0}), 0});
+      script_.call("set a resource limit", SYS_prlimit64,
+                   {0, int{RLIMIT_CORE}, script_.object(rlimit{0, 0}), 0});
       script_.call("unblock signals", SYS_rt_sigprocmask,
                    {SIG_SETMASK, script_.object(uint64_t{0}), 0, sizeof(uint64_t)});
       script_.call("die again", SYS_kill, {node_.pid, signal});

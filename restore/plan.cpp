@@ -278,7 +278,9 @@ bool same_kind(const image::Mapping& a, const image::Mapping& b) {
 
 }  // namespace
 
-Plan make_plan(const CheckpointImage& image) { return Planner(image).make(); }
+Plan make_plan(const CheckpointImage& image) {
+  return Planner(image).make();
+}
 
 InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& parent) {
   InheritedRange best;
@@ -316,8 +318,8 @@ std::string Plan::describe() const {
     text += std::string(2 * depth[i], ' ');
     switch (n.kind) {
       case PlannedNode::Kind::Task:
-        text += fmt::format("task {} ({}), {} threads", n.pid, n.task->threads(0).comm(),
-                            n.task->threads_size());
+        text +=
+            fmt::format("task {} ({}), {} threads", n.pid, n.task->threads(0).comm(), n.task->threads_size());
         break;
       case PlannedNode::Kind::Zombie:
         text += fmt::format("zombie {} ({})", n.pid, n.task->comm());
@@ -326,8 +328,9 @@ std::string Plan::describe() const {
         text += fmt::format("helper {}, ends before the tree runs", n.pid);
         break;
     }
-    text += fmt::format(", cloned by {}", n.cloner < 0 ? std::string("the coordinator")
-                                                       : std::to_string(nodes[static_cast<size_t>(n.cloner)].pid));
+    text += fmt::format(", cloned by {}", n.cloner < 0
+                                              ? std::string("the coordinator")
+                                              : std::to_string(nodes[static_cast<size_t>(n.cloner)].pid));
     if (n.stage == CloneStage::BeforeSession || n.stage == CloneStage::BeforeSessionFilled) {
       text += " before that leaves its session";
     }

@@ -15,10 +15,10 @@ namespace godwit {
 
 /// When a node clones a child, in the order in which a node lives.
 enum class CloneStage {
-  BeforeSession,       // the child belongs to the session that the node itself is about to leave
-  BeforeSessionFilled, // likewise, and it shares pages copy-on-write: the node's memory must be there first
+  BeforeSession,        // the child belongs to the session that the node itself is about to leave
+  BeforeSessionFilled,  // likewise, and it shares pages copy-on-write: the node's memory must be there first
   AfterSession,
-  Filled,              // the child shares pages copy-on-write
+  Filled,  // the child shares pages copy-on-write
 };
 
 /// One process that a restore makes: a task, a zombie, or a helper that stands in for one that is gone.
@@ -28,14 +28,14 @@ struct PlannedNode {
   const image::Task* task = nullptr;  // null for a helper
   const image::Mm* mm = nullptr;      // null unless Task
   pid_t pid = 0;
-  int parent = -1;        // node whose child it is in the end; -1: the root
-  int cloner = -1;        // node that clones it; -1: the coordinator. If this isn't the parent, it ends
-                          // after the clone, and the child falls to its parent, a child subreaper
+  int parent = -1;  // node whose child it is in the end; -1: the root
+  int cloner = -1;  // node that clones it; -1: the coordinator. If this isn't the parent, it ends
+                    // after the clone, and the child falls to its parent, a child subreaper
   CloneStage stage = CloneStage::AfterSession;
   bool leads_session = false;
-  pid_t group = 0;        // to be joined; 0: whatever the cloner has
-  int group_leader = -1;  // node whose pid is the group's number; -1: none
-  bool makes_group = false;      // it leads a group at first, even if it joins another in the end
+  pid_t group = 0;                  // to be joined; 0: whatever the cloner has
+  int group_leader = -1;            // node whose pid is the group's number; -1: none
+  bool makes_group = false;         // it leads a group at first, even if it joins another in the end
   bool scaffold_subreaper = false;  // orphans must fall to it while the tree is built
   bool shares_descriptors = false;  // CLONE_FILES with its cloner
   bool shares_filesystem = false;   // CLONE_FS with its cloner

@@ -16,10 +16,13 @@ namespace godwit {
 
 namespace {
 
-constexpr uint64_t page_up(uint64_t value) { return (value + 4095) & ~uint64_t{4095}; }
+constexpr uint64_t page_up(uint64_t value) {
+  return (value + 4095) & ~uint64_t{4095};
+}
 
 void* pointer(uint64_t address) {
-  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr): scripts hold addresses as numbers
+  return reinterpret_cast<void*>(
+      address);  // NOLINT(performance-no-int-to-ptr): scripts hold addresses as numbers
 }
 
 std::vector<std::pair<uint64_t, uint64_t>> all_mappings(const Plan& plan) {
@@ -70,7 +73,9 @@ uint64_t Region::word(int node, uint32_t NodeWords::*member) const {
   return shared_ + 64 + static_cast<uint64_t>(node) * sizeof(NodeWords) + offset;
 }
 
-uint64_t Region::events() const { return shared_; }
+uint64_t Region::events() const {
+  return shared_;
+}
 
 size_t Region::append(ScriptBuilder script) {
   used_ = (script.base() + script.size() - shared_ + 63) & ~size_t{63};
@@ -110,7 +115,9 @@ std::atomic_ref<uint32_t> Region::at(uint64_t address) const {
   return std::atomic_ref<uint32_t>(*static_cast<uint32_t*>(pointer(address)));
 }
 
-uint32_t Region::read(int node, uint32_t NodeWords::*member) const { return at(word(node, member)).load(); }
+uint32_t Region::read(int node, uint32_t NodeWords::*member) const {
+  return at(word(node, member)).load();
+}
 
 void Region::post(int node, uint32_t NodeWords::*member) {
   const uint64_t address = word(node, member);

@@ -7,7 +7,6 @@
 #include <csignal>
 #include <thread>
 
-
 #include "images-format/memory.pb.h"
 #include "images-format/shared_memory.pb.h"
 #include "kernel/cancel.h"
@@ -136,8 +135,8 @@ class Restore {
 
   void build() {
     const uint64_t total = payload_bytes(image_);
-    MemoryFiller filler(image_.pages(), worker_count(options_, total));
     std::atomic<size_t> regions_left = 0;
+    MemoryFiller filler(image_.pages(), worker_count(options_, total));
     for (const auto* memory : image_.all<image::SharedMemory>()) {
       ++regions_left;
       filler.add_file(shared_memory_.descriptors().at(memory->id()), *objects_.at(memory->memory_object()),
@@ -179,7 +178,6 @@ class Restore {
     }
   }
 
-
   /// Does for each node what it waits for.
   void advance(MemoryFiller& filler) {
     for (size_t n = 0; n < nodes_.size(); ++n) {
@@ -211,7 +209,8 @@ class Restore {
   void fill(MemoryFiller& filler, int i) {
     const PlannedNode& node = plan_.nodes[static_cast<size_t>(i)];
     const image::MemoryObject& object = *objects_.at(node.mm->memory_object());
-    filler.add_process(node.pid, object, zero_ranges(node), [this, i] { region_.post(i, &NodeWords::filled); });
+    filler.add_process(node.pid, object, zero_ranges(node),
+                       [this, i] { region_.post(i, &NodeWords::filled); });
   }
 
   /// Pages that must be written though they are zero: something else would show through.
@@ -225,7 +224,8 @@ class Restore {
       for (const auto& mapping : node.mm->mappings()) {
         const uint64_t start = std::max(mapping.start(), run.first * kPageSize);
         const uint64_t end = std::min(mapping.end(), (run.first + run.count) * kPageSize);
-        if (start < end && !mapping.shared() && (inherits || mapping.backing() != image::Mapping::ANONYMOUS)) {
+        if (start < end && !mapping.shared() &&
+            (inherits || mapping.backing() != image::Mapping::ANONYMOUS)) {
           ranges.push_back({start, end});
         }
       }
@@ -255,7 +255,8 @@ class Restore {
   void check_alive() const {
     for (size_t n = 0; n < nodes_.size(); ++n) {
       const PlannedNode& node = plan_.nodes[n];
-      if (node.kind == PlannedNode::Kind::Task && region_.read(static_cast<int>(n), &NodeWords::created) != 0 &&
+      if (node.kind == PlannedNode::Kind::Task &&
+          region_.read(static_cast<int>(n), &NodeWords::created) != 0 &&
           procfs::read_stat(node.pid).state == 'Z') {
         region_.check();
         throw error("task {} died while it was being restored", node.pid);
@@ -311,7 +312,8 @@ class Restore {
 
 }  // namespace
 
-pid_t restore(const CheckpointImage& image, const RestoreOptions& options, const RestoreCallbacks& callbacks) {
+pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
+              const RestoreCallbacks& callbacks) {
   try {
     return Restore(image, options, callbacks).run();
   } catch (Error& e) {

@@ -18,8 +18,8 @@ void emit_resource_limits(ScriptBuilder& script, const image::Task& task, const 
       continue;
     }
     if (wanted.rlim_max > have.rlim_max && !has(Feature::CapSysResource)) {
-      log::warning("task {}: hard limit {} of resource {} needs CAP_SYS_RESOURCE; it stays at {}", task.pid(0),
-                   wanted.rlim_max, limit.resource(), have.rlim_max);
+      log::warning("task {}: hard limit {} of resource {} needs CAP_SYS_RESOURCE; it stays at {}",
+                   task.pid(0), wanted.rlim_max, limit.resource(), have.rlim_max);
       wanted.rlim_max = have.rlim_max;
       wanted.rlim_cur = std::min(wanted.rlim_cur, wanted.rlim_max);
     }

@@ -23,8 +23,8 @@ Fd make_memfd(const image::SharedMemory& memory) {
 
 /// MAP_SHARED | MAP_ANONYMOUS memory is a file without a descriptor; its map_files link opens it.
 Fd make_anonymous(const image::SharedMemory& memory) {
-  void* mapped =
-      ::mmap(nullptr, memory.size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* mapped = ::mmap(nullptr, memory.size(), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) {
     throw errno_error("cannot make shared memory of {} bytes", memory.size());
   }
@@ -41,7 +41,8 @@ Fd make_anonymous(const image::SharedMemory& memory) {
 
 }  // namespace
 
-SharedMemoryRegions::SharedMemoryRegions(const CheckpointImage& image, int first_descriptor) : next_(first_descriptor) {
+SharedMemoryRegions::SharedMemoryRegions(const CheckpointImage& image, int first_descriptor)
+    : next_(first_descriptor) {
   for (const auto* memory : image.all<image::SharedMemory>()) {
     const Fd made = memory->memfd() ? make_memfd(*memory) : make_anonymous(*memory);
     Fd moved(::fcntl(made.get(), F_DUPFD_CLOEXEC, next_));

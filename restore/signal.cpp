@@ -25,7 +25,8 @@ void emit_signal_actions(ScriptBuilder& script, const image::Task& task, const B
   uint64_t listed = 0;
   for (const auto& action : task.signal_actions().action()) {
     const KernelAction kernel{action.handler(), action.flags(), action.restorer(), action.mask()};
-    script.call("set a signal action", SYS_rt_sigaction, {action.signal(), script.object(kernel), 0, sizeof(uint64_t)});
+    script.call("set a signal action", SYS_rt_sigaction,
+                {action.signal(), script.object(kernel), 0, sizeof(uint64_t)});
     listed |= uint64_t{1} << (action.signal() - 1);
   }
   // Children inherit what the coordinator ignores; and SIGCHLD was set up for the time of building.
@@ -39,7 +40,8 @@ void emit_signal_actions(ScriptBuilder& script, const image::Task& task, const B
   }
 }
 
-void emit_pending_signals(ScriptBuilder& script, const image::Task& task, const image::Thread& thread, bool leader) {
+void emit_pending_signals(ScriptBuilder& script, const image::Task& task, const image::Thread& thread,
+                          bool leader) {
   const pid_t pid = task.pid(0);
   const pid_t tid = thread.tid(0);
   const auto queue = [&](const image::SignalInfo& pending, bool of_process) {

@@ -37,7 +37,8 @@ struct Baseline {
 /// Signal actions; `task` has all its threads by now.
 void emit_signal_actions(ScriptBuilder& script, const image::Task& task, const Baseline& baseline);
 /// Queues pending signals: of the thread, and with the leader those of the process.
-void emit_pending_signals(ScriptBuilder& script, const image::Task& task, const image::Thread& thread, bool leader);
+void emit_pending_signals(ScriptBuilder& script, const image::Task& task, const image::Thread& thread,
+                          bool leader);
 
 /// setitimer(2) and timer_create(2) timers of the process.
 void emit_timers(ScriptBuilder& script, const image::Task& task);

@@ -18,7 +18,9 @@ using ptrace::Change;
 
 constexpr uint64_t kOptions = PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD;
 
-pid_t leader(const image::Task& task) { return task.pid(0); }
+pid_t leader(const image::Task& task) {
+  return task.pid(0);
+}
 
 template <typename Visit>
 void for_each_thread(const std::vector<const image::Task*>& tasks, Visit visit) {
@@ -77,7 +79,8 @@ void seize_task(const image::Task& task) {
 }
 
 void bring_home(const std::vector<const image::Task*>& tasks, const Region& region) {
-  for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) { ptrace::interrupt(thread.tid(0)); });
+  for_each_thread(tasks,
+                  [](const image::Task&, const image::Thread& thread) { ptrace::interrupt(thread.tid(0)); });
   for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) {
     expect(thread.tid(0), Change::Kind::Interrupted);
   });

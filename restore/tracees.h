@@ -5,7 +5,8 @@
 
 namespace godwit {
 
-/// Ties a task's threads to this process's life (PTRACE_O_EXITKILL) and suspends seccomp in them. Throws Error.
+/// Ties a task's threads to this process's life (PTRACE_O_EXITKILL) and suspends seccomp in them. Throws
+/// Error.
 void seize_task(const image::Task& task);
 
 /// What remains to be done when all threads of the tasks are parked in the region. The steps are made for all
@@ -13,7 +14,8 @@ void seize_task(const image::Task& task);
 /// Afterwards every thread stands in a stop, ready to go on where its image was taken. Throws Error.
 void bring_home(const std::vector<const image::Task*>& tasks, const Region& region);
 
-/// Puts a task that has been brought home into a group stop: its threads are stopped by SIGSTOP, not only by us.
+/// Puts a task that has been brought home into a group stop: its threads are stopped by SIGSTOP, not only by
+/// us.
 void stop_task(const image::Task& task);
 
 /// Sets the signal masks, and lets the task run on, or stand in its group stop. No error is possible any more

@@ -25,7 +25,8 @@ Vdso::Vdso(const image::Checkpoint& header) {
     end_ = map.end;
     if (code) {
       code_bytes = map.end - map.start;
-      hash = XXH3_64bits(reinterpret_cast<const void*>(map.start), code_bytes);  // NOLINT: from /proc/self/maps
+      hash =
+          XXH3_64bits(reinterpret_cast<const void*>(map.start), code_bytes);  // NOLINT: from /proc/self/maps
     }
   }
   if (header.vdso().vdso_size() == 0) {
@@ -33,8 +34,9 @@ Vdso::Vdso(const image::Checkpoint& header) {
   }
   if (header.vdso().content_hash() != hash || header.vdso().vdso_size() != code_bytes ||
       header.vdso().vvar_size() != bytes() - code_bytes) {
-    throw Error(fmt::format("the tasks ran with the vdso of another kernel build ({})", header.kernel_release()), 0,
-                "restore on the kernel that they were dumped on");
+    throw Error(
+        fmt::format("the tasks ran with the vdso of another kernel build ({})", header.kernel_release()), 0,
+        "restore on the kernel that they were dumped on");
   }
 }
 
@@ -70,9 +72,9 @@ void Vdso::emit_move(ScriptBuilder& script, uint64_t from, uint64_t to) const {
     return;
   }
   for (const Piece& piece : pieces_) {
-    script.call("move the vdso", SYS_mremap,
-                {from + piece.offset, piece.bytes, piece.bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-                 to + piece.offset});
+    script.call(
+        "move the vdso", SYS_mremap,
+        {from + piece.offset, piece.bytes, piece.bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to + piece.offset});
   }
 }
 
