@@ -16,11 +16,14 @@ namespace {
 
 class HelpFormatter : public CLI::Formatter {
  public:
-  explicit HelpFormatter(const CommandText& text) : text_(text) { column_width(24); }
+  explicit HelpFormatter(const CommandText& text) : text_(text) {
+    column_width(24);
+    label("Positionals", "Arguments");
+  }
 
   std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode mode) const override {
     return fmt::format(
-        "Usage: godwit {} {}\n\n{}{}{}\nExamples:\n{}\n\n"
+        "Usage: godwit {} {}\n\n{}{}{}Examples:\n{}\n\n"
         "Exit codes: 0 done, 1 failed and everything was left as it was, 2 wrong usage.\n",
         text_.name, text_.synopsis, text_.description, make_positionals(app), make_groups(app, mode),
         text_.examples);

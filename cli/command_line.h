@@ -22,6 +22,8 @@ struct CommandText {
 class CommandLine {
  public:
   explicit CommandLine(const CommandText& text);
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
   ~CommandLine();
 
   void flag(const char* name, bool& value, const char* help);
