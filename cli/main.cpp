@@ -2,6 +2,7 @@
 #include <array>
 #include <exception>
 #include <new>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/log_sink.h"
@@ -54,16 +55,28 @@ int run(const Command& command, Arguments arguments) {
   return kFailed;
 }
 
+/// Options in front of the command (-v, --hide-features=…) are as good as behind it.
+std::vector<char*> command_first(Arguments arguments) {
+  std::vector<char*> ordered(arguments.begin(), arguments.end());
+  const auto command =
+      std::find_if(ordered.begin(), ordered.end(), [](const char* text) { return text[0] != '-'; });
+  if (command != ordered.end()) {
+    std::rotate(ordered.begin(), command, command + 1);
+  }
+  return ordered;
+}
+
 int run(Arguments arguments) {
   if (arguments.empty()) {
     print_err(help());
     return kWrongUsage;
   }
-  const std::string_view name = arguments.front();
+  const std::vector<char*> ordered = command_first(arguments);
+  const std::string_view name = ordered.front();
   const auto* const command =
       std::find_if(kCommands.begin(), kCommands.end(), [&](const Command& c) { return c.name == name; });
   if (command != kCommands.end()) {
-    return run(*command, arguments.subspan(1));
+    return run(*command, Arguments(ordered).subspan(1));
   }
   if (name == "--help" || name == "-h" || name == "help") {
     print_out(help());

@@ -292,13 +292,13 @@ class Observer {
         alive.push_back(pid);
       }
     }
-    for (const auto& [type, name] : kKinds) {
+    for (const auto& kind : kKinds) {
       std::vector<pid_t> first;
       for (const pid_t pid : alive) {
-        const auto it =
-            std::find_if(first.begin(), first.end(), [&](pid_t other) { return same(other, pid, type); });
+        const auto it = std::find_if(first.begin(), first.end(),
+                                     [&](pid_t other) { return same(other, pid, kind.first); });
         const pid_t owner = it == first.end() ? first.emplace_back(pid) : *it;
-        add("task " + std::to_string(pid), "kcmp", name, "of " + std::to_string(owner));
+        add("task " + std::to_string(pid), "kcmp", kind.second, "of " + std::to_string(owner));
       }
     }
   }
