@@ -1,0 +1,175 @@
+#include "dump/task_tree.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <csignal>
+#include <string_view>
+#include <unordered_map>
+
+#include "dump/collectors.h"
+#include "dump/sharing.h"
+#include "kernel/error.h"
+#include "kernel/fd.h"
+
+namespace godwit {
+
+namespace {
+
+/// Everything that has to be seen in the context of the whole tree.
+class TreeCollector {
+ public:
+  TreeCollector(const Freezer& freezer, const TreeOptions& options) : options_(options) {
+    for (const FrozenTask& frozen : freezer.tasks()) {
+      TaskState& task = tasks_.emplace_back();
+      task.frozen = &frozen;
+      task.parent = frozen.parent == 0 ? nullptr : by_pid_.at(frozen.parent);
+      by_pid_.emplace(frozen.pid(), &task);
+    }
+  }
+
+  std::deque<TaskState> collect() && {
+    for (TaskState& task : tasks_) {
+      with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { collect(task); });
+    }
+    return std::move(tasks_);
+  }
+
+ private:
+  void collect(TaskState& task) {
+    const FrozenTask& frozen = *task.frozen;
+    image::Task& record = task.record;
+    record.set_parent(frozen.parent);
+    record.set_exit_signal(frozen.stat.exit_signal);
+    set_session_and_group(task);
+    if (frozen.zombie()) {
+      record.set_state(image::Task::ZOMBIE);
+      record.set_exit_status(frozen.stat.exit_code);
+      record.set_comm(frozen.stat.comm);
+      const procfs::Status status = procfs::read_status(task.pid(), task.pid());
+      record.mutable_pid()->Assign(status.namespace_pids.begin(), status.namespace_pids.end());
+      return;
+    }
+    if (frozen.stat.state == 'Z') {
+      throw refusal("a leader that has ended before its threads");
+    }
+    if (frozen.stop_signal != 0) {
+      record.set_state(image::Task::STOPPED);
+      record.set_stop_signal(frozen.stop_signal);
+    }
+    collect_threads(task);
+    refuse_shared_memory_tasks(task);
+    record.set_filesystem_id(filesystem_id(task.pid()));
+    collect_filesystem(task.pid(), task.threads.front().status, *record.mutable_filesystem());
+  }
+
+  void collect_threads(TaskState& task) {
+    const FrozenTask& frozen = *task.frozen;
+    for (const pid_t tid : frozen.threads) {
+      ThreadState& thread = task.threads.emplace_back();
+      thread.tid = tid;
+      thread.record = task.record.add_threads();
+      const bool leader = tid == task.pid();
+      thread.record->set_comm(leader ? frozen.stat.comm : procfs::read_stat(task.pid(), tid).comm);
+      thread.status = procfs::read_status(task.pid(), tid);
+      thread.record->mutable_tid()->Assign(thread.status.namespace_pids.begin(),
+                                           thread.status.namespace_pids.end());
+      check_thread(task, thread);
+      if (leader) {
+        record_namespaces(task);
+      } else if (compare(Shared::DescriptorTable, task.pid(), tid) != 0) {
+        throw refusal("thread {} with a descriptor table of its own", tid);
+      } else if (compare(Shared::Filesystem, task.pid(), tid) != 0) {
+        throw refusal("thread {} with a working directory of its own", tid);
+      }
+    }
+    task.record.mutable_pid()->CopyFrom(task.threads.front().record->tid());
+  }
+
+  void check_thread(const TaskState& task, const ThreadState& thread) const {
+    if (thread.status.shadow_stack) {
+      throw refusal("thread {} (shadow stack)", thread.tid);
+    }
+    if (thread.status.seccomp_mode != 0 && !options_.seccomp_suspended) {
+      throw error("thread {} has a seccomp filter, which would see injected system calls", thread.tid)
+          .hint("CAP_SYS_ADMIN is needed to suspend it");
+    }
+    const Namespaces its = read_namespaces(task.pid(), thread.tid);
+    for (size_t i = 0; i < its.size(); ++i) {
+      if (its[i] != options_.namespaces[i]) {
+        throw refusal("thread {} in another {} namespace", thread.tid, kNamespaceKinds[i]);
+      }
+    }
+  }
+
+  void record_namespaces(TaskState& task) const {
+    for (size_t i = 0; i < kNamespaceKinds.size(); ++i) {
+      image::NamespaceReference& reference = *task.record.add_namespaces();
+      reference.set_kind(kNamespaceKinds[i]);
+      reference.set_id(options_.namespaces[i]);
+    }
+  }
+
+  void refuse_shared_memory_tasks(const TaskState& task) {
+    if (const pid_t other = address_spaces_.first(task.pid()); other != task.pid()) {
+      throw refusal("memory shared with task {} (CLONE_VM)", other);
+    }
+  }
+
+  uint32_t filesystem_id(pid_t pid) {
+    const auto next = static_cast<uint32_t>(filesystem_ids_.size() + 1);
+    return filesystem_ids_.emplace(filesystems_.first(pid), next).first->second;
+  }
+
+  /// Nobody in the tree, but somebody there is.
+  [[nodiscard]] bool lives_outside(pid_t pid) const {
+    return pid == 0 || (!by_pid_.contains(pid) && (::kill(pid, 0) == 0 || errno == EPERM));
+  }
+
+  void set_session_and_group(TaskState& task) const {
+    const procfs::Stat& stat = task.frozen->stat;
+    const bool session_inside = by_pid_.contains(stat.session);
+    if (!session_inside && !options_.shell_job && lives_outside(stat.session)) {
+      throw error("its session {} is led from outside the tree", stat.session)
+          .hint("--shell-job takes session and terminal from whoever restores");
+    }
+    const bool foreign_session = !session_inside && options_.shell_job;
+    task.record.set_session(foreign_session ? 0 : stat.session);
+    const bool group_inside = by_pid_.contains(stat.process_group);
+    if (!group_inside && !foreign_session && lives_outside(stat.process_group)) {
+      throw refusal("a process group ({}) that is led from outside the tree", stat.process_group);
+    }
+    task.record.set_process_group(!group_inside && foreign_session ? 0 : stat.process_group);
+  }
+
+  const TreeOptions& options_;
+  std::deque<TaskState> tasks_;
+  std::unordered_map<pid_t, TaskState*> by_pid_;
+  Sharers address_spaces_{Shared::AddressSpace};
+  Sharers filesystems_{Shared::Filesystem};
+  std::unordered_map<pid_t, uint32_t> filesystem_ids_;
+};
+
+}  // namespace
+
+Namespaces read_namespaces(pid_t pid, pid_t tid) {
+  const Fd directory = open_file(fmt::format("/proc/{}/task/{}/ns", pid, tid), O_PATH | O_DIRECTORY);
+  Namespaces ids{};
+  for (size_t i = 0; i < ids.size(); ++i) {
+    // "net:[4026531840]"; an empty pid_for_children has no target, a kind that this kernel lacks no link.
+    char target[64];
+    const ssize_t length = ::readlinkat(directory.get(), kNamespaceKinds[i], target, sizeof(target));
+    const std::string_view text(target, length > 0 ? static_cast<size_t>(length) : 0);
+    if (const size_t open = text.find('['); open != std::string_view::npos) {
+      std::from_chars(text.data() + open + 1, text.data() + text.size(), ids[i]);
+    }
+  }
+  return ids;
+}
+
+std::deque<TaskState> collect_task_tree(const Freezer& freezer, const TreeOptions& options) {
+  return TreeCollector(freezer, options).collect();
+}
+
+}  // namespace godwit
