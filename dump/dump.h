@@ -12,18 +12,18 @@
 namespace godwit {
 
 struct DumpOptions {
-  pid_t pid = 0;           // root of the tree
-  std::string directory;   // final name of the checkpoint
+  pid_t pid = 0;          // root of the tree
+  std::string directory;  // final name of the checkpoint
   enum class After { Kill, LeaveRunning, LeaveStopped };
   After after = After::Kill;  // what becomes of the tree once the checkpoint is complete
   bool shell_job = false;     // session and terminal belong to a shell outside the tree
   WriterOptions writer;
-  unsigned workers = 0;       // threads that copy memory; 0: as many as there are CPUs
+  unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };
 
 /// How far long work has come. `total` 0: not known yet.
 struct Progress {
-  std::string_view stage;   // "freeze", "collect", "memory", "write", ...
+  std::string_view stage;  // "freeze", "collect", "memory", "write", ...
   uint64_t bytes = 0;
   uint64_t total_bytes = 0;
   uint64_t tasks = 0;
@@ -36,13 +36,13 @@ struct DumpCallbacks {
 struct DumpReport {
   uint64_t tasks = 0;
   uint64_t threads = 0;
-  uint64_t pages = 0;          // written
+  uint64_t pages = 0;  // written
   uint64_t zero_pages = 0;
   uint64_t inherited_pages = 0;
   uint64_t payload_bytes = 0;
-  uint64_t freezing_ns = 0;    // until every thread stood still
-  uint64_t frozen_ns = 0;      // from the first stop until the tree was let go or killed
-  uint64_t memory_ns = 0;      // copying pages
+  uint64_t freezing_ns = 0;  // until every thread stood still
+  uint64_t frozen_ns = 0;    // from the first stop until the tree was let go or killed
+  uint64_t memory_ns = 0;    // copying pages
 };
 
 /// Dumps the tree of `options.pid`. On any Error the tree runs on as it was and nothing bears the final

@@ -286,9 +286,7 @@ std::optional<pid_t> Freezer::collect_stops(bool& changed) {
   uint64_t started = 0;
   while (!waiting.empty()) {
     const size_t before = waiting.size();
-    std::erase_if(waiting, [&](pid_t tid) {
-      return take_change(tid, threads_.at(tid), changed);
-    });
+    std::erase_if(waiting, [&](pid_t tid) { return take_change(tid, threads_.at(tid), changed); });
     if (waiting.size() < before) {
       continue;
     }

@@ -16,25 +16,22 @@ void collect_process(pid_t pid, image::Task& record) {
 void ask_child_subreaper(ScriptBuilder& script, Answers& answers, image::Task& record) {
   const uint64_t at = script.reserve(sizeof(int));
   script.call("read the child subreaper setting", SYS_prctl, {PR_GET_CHILD_SUBREAPER, at, 0, 0, 0});
-  answers.emplace_back([at, &record](const ScriptBuilder& ran) {
-    record.set_child_subreaper(ran.read<int>(at) != 0);
-  });
+  answers.emplace_back(
+      [at, &record](const ScriptBuilder& ran) { record.set_child_subreaper(ran.read<int>(at) != 0); });
 }
 
 void ask_tid_address(ScriptBuilder& script, Answers& answers, image::Thread& record) {
   const uint64_t at = script.reserve(sizeof(uint64_t));
   script.call("read the tid address", SYS_prctl, {PR_GET_TID_ADDRESS, at, 0, 0, 0});
-  answers.emplace_back([at, &record](const ScriptBuilder& ran) {
-    record.set_tid_address(ran.read<uint64_t>(at));
-  });
+  answers.emplace_back(
+      [at, &record](const ScriptBuilder& ran) { record.set_tid_address(ran.read<uint64_t>(at)); });
 }
 
 void ask_parent_death_signal(ScriptBuilder& script, Answers& answers, image::Thread& record) {
   const uint64_t at = script.reserve(sizeof(int));
   script.call("read the parent death signal", SYS_prctl, {PR_GET_PDEATHSIG, at, 0, 0, 0});
-  answers.emplace_back([at, &record](const ScriptBuilder& ran) {
-    record.set_parent_death_signal(ran.read<int>(at));
-  });
+  answers.emplace_back(
+      [at, &record](const ScriptBuilder& ran) { record.set_parent_death_signal(ran.read<int>(at)); });
 }
 
 void ask_personality(ScriptBuilder& script, Answers& answers, image::Thread& record) {

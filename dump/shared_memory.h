@@ -10,13 +10,16 @@
 
 namespace godwit {
 
+class MemoryCopier;
+
 /// Shared memory regions of the tree, each once: MAP_SHARED | MAP_ANONYMOUS and memfds.
 class SharedMemoryTable {
  public:
   /// `proc_link`: a link in /proc that leads to the region (map_files or fd). Returns its id.
   uint32_t add(const std::string& proc_link);
-  /// Writes the records and the content. Throws Error.
-  void write(CheckpointWriter& writer, MemoryObjectIds& ids) const;
+  /// Hands the content to the copier: the tree must stand until that has copied. Throws Error.
+  void add_pages(MemoryCopier& copier, MemoryObjectIds& ids);
+  void write(CheckpointWriter& writer) const;
 
  private:
   struct Entry {

@@ -19,9 +19,9 @@ using Namespaces = std::array<uint64_t, kNamespaceKinds.size()>;
 [[nodiscard]] Namespaces read_namespaces(pid_t pid, pid_t tid);
 
 struct TreeOptions {
-  bool shell_job = false;        // sessions outside the tree are accepted
+  bool shell_job = false;  // sessions outside the tree are accepted
   bool seccomp_suspended = false;
-  Namespaces namespaces{};       // of this process: the only ones that tasks may be in
+  Namespaces namespaces{};  // of this process: the only ones that tasks may be in
 };
 
 /// The tasks of a frozen tree in the order of the Freezer: who they are, whose children, in which sessions

@@ -79,17 +79,27 @@ bool scan_once(int fd, ScanArguments& arguments, long& regions) {
 
 Pagemap::Pagemap(pid_t pid) : pid_(pid), fd_(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)) {}
 
-std::vector<PageRange> Pagemap::anonymous(uint64_t start, uint64_t end) const {
+std::vector<PageRange> Pagemap::anonymous(std::span<const PageRange> areas) const {
+  if (areas.empty()) {
+    return {};
+  }
   if (can_scan && !hidden(Feature::PagemapScan)) {
-    std::vector<PageRange> found = scan(start, end);
+    std::vector<PageRange> found = scan(areas.front().start, areas.back().end);
     if (can_scan) {
       return found;
     }
   }
   std::vector<PageRange> found;
+  for (const PageRange& area : areas) {
+    look_through(area, found);
+  }
+  return found;
+}
+
+void Pagemap::look_through(const PageRange& area, std::vector<PageRange>& found) const {
   std::array<PagemapEntry, 4096> entries;
-  for (uint64_t at = start; at < end;) {
-    const auto count = static_cast<size_t>(std::min<uint64_t>(entries.size(), (end - at) / kPage));
+  for (uint64_t at = area.start; at < area.end;) {
+    const auto count = static_cast<size_t>(std::min<uint64_t>(entries.size(), (area.end - at) / kPage));
     read(at, std::span(entries).first(count));
     for (size_t i = 0; i < count; ++i, at += kPage) {
       const PagemapEntry entry = entries[i];
@@ -98,7 +108,6 @@ std::vector<PageRange> Pagemap::anonymous(uint64_t start, uint64_t end) const {
       }
     }
   }
-  return found;
 }
 
 std::vector<PageRange> Pagemap::scan(uint64_t start, uint64_t end) const {

@@ -50,16 +50,18 @@ class Pagemap {
   /// Throws Error if the process has gone.
   explicit Pagemap(pid_t pid);
 
-  /// Ranges in [start, end) whose pages are anonymous and have been touched: present or swapped, not the
-  /// zero page, not a file's. Ascending, adjoining ones merged. By PAGEMAP_SCAN where there is one; without
-  /// it the zero page can't be told and is reported too. Throws Error.
-  [[nodiscard]] std::vector<PageRange> anonymous(uint64_t start, uint64_t end) const;
+  /// Ranges whose pages are anonymous and have been touched: present or swapped, not the zero page, not a
+  /// file's. Ascending, adjoining ones merged. All of those in `areas` (ascending, without overlaps), and
+  /// perhaps some between them. By PAGEMAP_SCAN where there is one; without it the zero page can't be told
+  /// and is reported too. Throws Error.
+  [[nodiscard]] std::vector<PageRange> anonymous(std::span<const PageRange> areas) const;
 
   /// One entry a page from `start` on. Throws Error.
   void read(uint64_t start, std::span<PagemapEntry> entries) const;
 
  private:
   [[nodiscard]] std::vector<PageRange> scan(uint64_t start, uint64_t end) const;
+  void look_through(const PageRange& area, std::vector<PageRange>& found) const;
   pid_t pid_;
   Fd fd_;
 };

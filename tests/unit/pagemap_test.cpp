@@ -10,6 +10,11 @@
 namespace godwit {
 namespace {
 
+std::vector<PageRange> anonymous(uint64_t start, uint64_t end) {
+  const PageRange area{start, end};
+  return Pagemap(getpid()).anonymous(std::span(&area, 1));
+}
+
 class MappedPages {
  public:
   explicit MappedPages(size_t pages, int flags = MAP_PRIVATE | MAP_ANONYMOUS)
@@ -33,7 +38,7 @@ TEST(Pagemap, FindsWhatWasWritten) {
   memory.page(3) = 1;
   memory.page(4) = 1;
   memory.page(40) = 1;
-  const auto found = Pagemap(getpid()).anonymous(memory.address(0), memory.address(64));
+  const auto found = anonymous(memory.address(0), memory.address(64));
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].start, memory.address(3));
   EXPECT_EQ(found[0].end, memory.address(5));
@@ -48,7 +53,7 @@ TEST(Pagemap, ManyRegionsAreAllReported) {
   for (size_t n = 0; n < kPages; n += 2) {
     memory.page(n) = 1;
   }
-  const auto found = Pagemap(getpid()).anonymous(memory.address(0), memory.address(kPages));
+  const auto found = anonymous(memory.address(0), memory.address(kPages));
   ASSERT_EQ(found.size(), kPages / 2);
   for (size_t n = 0; n < found.size(); ++n) {
     EXPECT_EQ(found[n].start, memory.address(2 * n));
@@ -58,7 +63,7 @@ TEST(Pagemap, ManyRegionsAreAllReported) {
 TEST(Pagemap, SharedMemoryIsNotAnonymous) {
   MappedPages memory(4, MAP_SHARED | MAP_ANONYMOUS);
   memory.page(1) = 1;
-  EXPECT_TRUE(Pagemap(getpid()).anonymous(memory.address(0), memory.address(4)).empty());
+  EXPECT_TRUE(anonymous(memory.address(0), memory.address(4)).empty());
 }
 
 TEST(Pagemap, EntriesSayWhatIsPresent) {

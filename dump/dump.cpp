@@ -1,0 +1,241 @@
+#include "dump/dump.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <deque>
+
+#include "dump/collectors.h"
+#include "dump/descriptors.h"
+#include "dump/freezer.h"
+#include "dump/header.h"
+#include "dump/interview.h"
+#include "dump/mapping.h"
+#include "dump/memory.h"
+#include "dump/private_pages.h"
+#include "dump/task_tree.h"
+#include "kernel/cancel.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+unsigned cpus() {
+  cpu_set_t set;
+  const bool known = ::sched_getaffinity(0, sizeof(set), &set) == 0;
+  return known ? static_cast<unsigned>(CPU_COUNT(&set)) : 1;
+}
+
+/// One dump. What takes time and can be done while the tree still runs is done by the constructor.
+class Dump {
+ public:
+  Dump(const DumpOptions& options, const DumpCallbacks& callbacks)
+      : options_(options),
+        callbacks_(callbacks),
+        header_(describe_machine()),
+        namespaces_(read_namespaces(::getpid(), ::gettid())),
+        writer_(CheckpointWriter::create_directory(options.directory, options.writer)),
+        copier_(writer_->pages(), options.workers != 0 ? options.workers : cpus()),
+        mappings_(files_, shared_memory_),
+        descriptors_(files_, shared_memory_, options.shell_job) {
+    header_.set_root_pid(options.pid);
+    header_.set_shell_job(options.shell_job);
+  }
+
+  DumpReport run() {
+    tell("freeze");
+    Freezer freezer(options_.pid);
+    const GiveBack give_back_at_last(*this);
+    report_.freezing_ns = monotonic_ns() - freezer.began_ns();
+    set_clocks(header_);
+    tell("collect");
+    collect(freezer);
+    copy_memory();
+    write_what_needs_the_tree();
+    const bool let_go_early = options_.after == DumpOptions::After::LeaveRunning;
+    if (let_go_early) {
+      give_back_critical_sections();
+      freezer.let_go();
+      report_.frozen_ns = monotonic_ns() - freezer.began_ns();
+    }
+    tell("write");
+    write_records();
+    check_cancelled();
+    writer_->commit();
+    if (!let_go_early) {
+      part_with(freezer);
+      report_.frozen_ns = monotonic_ns() - freezer.began_ns();
+    }
+    return report_;
+  }
+
+ private:
+  /// However a dump ends: before the freezer lets a thread go that was interrupted in a critical section,
+  /// that is given back.
+  class GiveBack {
+   public:
+    explicit GiveBack(Dump& dump) : dump_(dump) {}
+    GiveBack(const GiveBack&) = delete;
+    GiveBack& operator=(const GiveBack&) = delete;
+    ~GiveBack() { dump_.give_back_critical_sections(); }
+
+   private:
+    Dump& dump_;
+  };
+
+  void tell(std::string_view stage, uint64_t bytes = 0, uint64_t total_bytes = 0) {
+    if (callbacks_.progress) {
+      callbacks_.progress(
+          {.stage = stage, .bytes = bytes, .total_bytes = total_bytes, .tasks = tasks_.size()});
+    }
+  }
+
+  void collect(const Freezer& freezer) {
+    tasks_ = collect_task_tree(freezer, {.shell_job = options_.shell_job,
+                                         .seccomp_suspended = freezer.seccomp_suspended(),
+                                         .namespaces = namespaces_});
+    report_.tasks = tasks_.size();
+    for (TaskState& task : tasks_) {
+      report_.threads += task.threads.size();
+      if (!task.frozen->zombie()) {
+        check_cancelled();
+        with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { collect_from_outside(task); });
+      }
+    }
+    check_cancelled();
+    interview(tasks_);
+    for (TaskState& task : tasks_) {
+      if (!task.frozen->zombie()) {
+        collect_signals(task);
+      }
+    }
+    descriptors_.finish();
+  }
+
+  void collect_from_outside(TaskState& task) {
+    const pid_t pid = task.pid();
+    for (ThreadState& thread : task.threads) {
+      with_context([&] { return fmt::format("thread {}", thread.tid); },
+                   [&] { collect_thread(pid, thread); });
+    }
+    collect_process(pid, task.record);
+    task.mm.set_id(++last_mm_id_);
+    task.mm.set_memory_object(object_ids_.next());
+    task.record.set_mm_id(task.mm.id());
+    collect_mm(pid, task.frozen->stat, task.mm);
+    mappings_.collect(task);
+    task.mm.set_exe_file_id(files_.add(fmt::format("/proc/{}/exe", pid), true));
+    task.record.set_descriptor_table_id(descriptors_.collect(pid));
+  }
+
+  void collect_thread(pid_t pid, ThreadState& thread) {
+    image::Thread& record = *thread.record;
+    collect_registers(thread.tid, *record.mutable_registers());
+    collect_rseq(pid, thread);
+    collect_robust_list(thread.tid, record);
+    collect_credentials(thread.status, *record.mutable_credentials());
+    seccomp_filters_.collect(thread, record);
+    collect_scheduling(thread.tid, *record.mutable_scheduling());
+  }
+
+  /// After the timers: one that runs out in between is then seen as a signal.
+  void collect_signals(TaskState& task) {
+    with_context([&] { return fmt::format("task {}", task.pid()); },
+                 [&] {
+                   for (ThreadState& thread : task.threads) {
+                     collect_thread_signals(thread.tid, *thread.record);
+                   }
+                   collect_process_signals(task.pid(), task.record);
+                   settle_expired_timers(task.record);
+                 });
+  }
+
+  void copy_memory() {
+    const uint64_t start = monotonic_ns();
+    for (const TaskState& task : tasks_) {
+      if (!task.frozen->zombie()) {
+        for (const ThreadState& thread : task.threads) {
+          clear_critical_section(task.pid(), thread);
+        }
+        with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { private_pages_.add(task); });
+      }
+    }
+    shared_memory_.add_pages(copier_, object_ids_);
+    copier_.copy([&](uint64_t bytes, uint64_t total) { tell("memory", bytes, total); });
+    report_.memory_ns = monotonic_ns() - start;
+  }
+
+  void give_back_critical_sections() noexcept {
+    for (TaskState& task : tasks_) {
+      for (ThreadState& thread : task.threads) {
+        try {
+          give_back_critical_section(task.pid(), thread);
+        } catch (const Error&) {
+          // The task has been killed.
+        }
+        thread.critical_section.reset();
+      }
+    }
+  }
+
+  /// The header is the first record of all; contents of files are read while their owner stands still.
+  void write_what_needs_the_tree() {
+    writer_->add(header_);
+    files_.write(*writer_, object_ids_);
+  }
+
+  void write_records() {
+    for (const TaskState& task : tasks_) {
+      writer_->add(task.record);
+      if (!task.frozen->zombie()) {
+        writer_->add(task.mm);
+      }
+    }
+    shared_memory_.write(*writer_);
+    seccomp_filters_.write(*writer_);
+    descriptors_.write(*writer_);
+    copier_.write(*writer_);
+    const MemoryCopier::Totals totals = copier_.totals();
+    report_.pages = totals.pages;
+    report_.zero_pages = totals.zero_pages;
+    report_.inherited_pages = totals.inherited_pages;
+    report_.payload_bytes = totals.stored_bytes;
+  }
+
+  void part_with(Freezer& freezer) {
+    if (options_.after == DumpOptions::After::LeaveStopped) {
+      give_back_critical_sections();
+      freezer.leave_stopped();
+    } else {
+      freezer.kill_all();
+      tasks_.clear();
+    }
+  }
+
+  const DumpOptions& options_;
+  const DumpCallbacks& callbacks_;
+  DumpReport report_;
+  image::Checkpoint header_;
+  Namespaces namespaces_;
+  std::unique_ptr<CheckpointWriter> writer_;
+  MemoryObjectIds object_ids_;
+  uint32_t last_mm_id_ = 0;
+  MemoryCopier copier_;
+  FileTable files_;
+  SharedMemoryTable shared_memory_;
+  MappingCollector mappings_;
+  DescriptorCollector descriptors_;
+  SeccompFilters seccomp_filters_;
+  PrivatePages private_pages_{copier_};
+  std::deque<TaskState> tasks_;
+};
+
+}  // namespace
+
+DumpReport dump(const DumpOptions& options, const DumpCallbacks& callbacks) {
+  return with_context([&] { return fmt::format("dump of process {}", options.pid); },
+                      [&] { return Dump(options, callbacks).run(); });
+}
+
+}  // namespace godwit

@@ -1,0 +1,155 @@
+#include "dump/mapping.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <string_view>
+#include <utility>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+
+namespace godwit {
+
+namespace {
+
+using procfs::Map;
+using procfs::VmFlag;
+
+/// The page of system calls above all user space, which every process has and none can change.
+constexpr uint64_t kVsyscall = 0xffffffffff600000;
+
+constexpr std::pair<VmFlag, int> kAdvice[] = {
+    {VmFlag::RandomRead, MADV_RANDOM}, {VmFlag::SequentialRead, MADV_SEQUENTIAL},
+    {VmFlag::DontCopy, MADV_DONTFORK}, {VmFlag::Mergeable, MADV_MERGEABLE},
+    {VmFlag::HugePage, MADV_HUGEPAGE}, {VmFlag::NoHugePage, MADV_NOHUGEPAGE},
+    {VmFlag::DontDump, MADV_DONTDUMP}, {VmFlag::WipeOnFork, MADV_WIPEONFORK},
+};
+
+constexpr std::pair<VmFlag, const char*> kRefused[] = {
+    {VmFlag::ShadowStack, "shadow stack"},     {VmFlag::HugeTlb, "hugetlb"},
+    {VmFlag::UserfaultMissing, "userfaultfd"}, {VmFlag::UserfaultWp, "userfaultfd"},
+    {VmFlag::UserfaultMinor, "userfaultfd"},   {VmFlag::Droppable, "MAP_DROPPABLE"},
+    {VmFlag::Guarded, "guard pages"},          {VmFlag::Io, "memory of a device"},
+    {VmFlag::PfnMap, "memory of a device"},    {VmFlag::MixedMap, "memory of a device"},
+};
+
+/// Files without a name in any file system that a mapping can have.
+constexpr std::pair<std::string_view, const char*> kRefusedPaths[] = {
+    {"/[aio]", "AIO ring"},
+    {"/secretmem", "memfd_secret"},
+    {"/anon_hugepage", "hugetlb"},
+    {"anon_inode:[io_uring]", "io_uring"},
+};
+
+/// NAME of "[anon:NAME]" or "[anon_shmem:NAME]".
+std::string_view anonymous_name(std::string_view path) {
+  for (const std::string_view prefix : {"[anon:", "[anon_shmem:"}) {
+    if (path.starts_with(prefix) && path.ends_with(']')) {
+      return path.substr(prefix.size(), path.size() - prefix.size() - 1);
+    }
+  }
+  return {};
+}
+
+std::string link_of(pid_t pid, const Map& map) {
+  return fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, map.start, map.end);
+}
+
+void describe_flags(const Map& map, image::Mapping& record) {
+  record.set_may_write(map.shared && map.has(VmFlag::MayWrite));
+  record.set_grows_down(map.has(VmFlag::GrowsDown));
+  record.set_locked(map.has(VmFlag::Locked));
+  record.set_lock_on_fault(map.has(VmFlag::LockOnFault));
+  record.set_no_reserve(map.has(VmFlag::NoReserve));
+  record.set_sealed(map.has(VmFlag::Sealed));
+  for (const auto& [flag, advice] : kAdvice) {
+    if (map.has(flag)) {
+      record.add_advice(static_cast<uint32_t>(advice));
+    }
+  }
+}
+
+void refuse(const Map& map) {
+  for (const auto& [flag, name] : kRefused) {
+    if (map.has(flag)) {
+      throw refusal("{}", name);
+    }
+  }
+  for (const auto& [path, name] : kRefusedPaths) {
+    if (map.path.starts_with(path)) {
+      throw refusal("{}", name);
+    }
+  }
+}
+
+}  // namespace
+
+MappingCollector::MappingCollector(FileTable& files, SharedMemoryTable& shared_memory)
+    : files_(files), shared_memory_(shared_memory) {
+  const Fd probe(::memfd_create("godwit", MFD_CLOEXEC));
+  struct stat status {};
+  if (!probe || ::fstat(probe.get(), &status) != 0) {
+    throw errno_error("cannot make a memfd");
+  }
+  internal_tmpfs_ = status.st_dev;
+}
+
+void MappingCollector::collect(TaskState& task) {
+  task.maps = procfs::read_smaps(task.pid());
+  for (const Map& map : task.maps) {
+    if (map.start == kVsyscall) {
+      continue;
+    }
+    with_context([&] { return fmt::format("mapping {:x}-{:x}", map.start, map.end); },
+                 [&] { describe(task.pid(), map, *task.mm.add_mappings()); });
+  }
+}
+
+void MappingCollector::describe(pid_t pid, const Map& map, image::Mapping& record) {
+  record.set_start(map.start);
+  record.set_end(map.end);
+  record.set_prot(static_cast<uint32_t>(map.prot));
+  record.set_shared(map.shared);
+  if (map.inode == 0 && map.path.starts_with("[vvar")) {
+    record.set_backing(image::Mapping::VVAR);
+    return;
+  }
+  if (map.inode == 0 && map.path == "[vdso]") {
+    record.set_backing(image::Mapping::VDSO);
+    record.set_sealed(map.has(VmFlag::Sealed));
+    return;
+  }
+  refuse(map);
+  describe_flags(map, record);
+  record.set_name(std::string(anonymous_name(map.path)));
+  if (map.inode != 0) {
+    record.set_offset(map.offset);
+    describe_file(pid, map, record);
+  } else if (!map.path.empty() && map.path != "[heap]" && map.path != "[stack]" && record.name().empty() &&
+             !map.path.starts_with("[anon:")) {
+    throw refusal("{}", map.path);
+  }
+}
+
+void MappingCollector::describe_file(pid_t pid, const Map& map, image::Mapping& record) {
+  if (map.device == internal_tmpfs_) {
+    if (map.path.starts_with("/SYSV")) {
+      throw refusal("System V shared memory");
+    }
+    uint32_t& id = shared_memory_ids_[map.inode];
+    id = id != 0 ? id : shared_memory_.add(link_of(pid, map));
+    record.set_backing(image::Mapping::SHARED_MEMORY);
+    record.set_shared_memory_id(id);
+    return;
+  }
+  if (!map.path.starts_with('/')) {
+    throw refusal("{}", map.path);
+  }
+  uint32_t& id = file_ids_[{map.device, map.inode, map.path, !map.shared}];
+  id = id != 0 ? id : files_.add(link_of(pid, map), !map.shared);
+  record.set_backing(image::Mapping::FILE);
+  record.set_file_id(id);
+}
+
+}  // namespace godwit

@@ -1,0 +1,310 @@
+#include "dump/memory.h"
+
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "kernel/cancel.h"
+#include "kernel/error.h"
+#include "kernel/remote.h"
+
+namespace godwit {
+
+namespace {
+
+bool is_zero(const std::byte* page) {
+  uint64_t first;
+  std::memcpy(&first, page, sizeof(first));
+  return first == 0 && std::memcmp(page, page + sizeof(first), kPageSize - sizeof(first)) == 0;
+}
+
+}  // namespace
+
+/// One block's bytes, in memory that has been touched.
+class MemoryCopier::Buffer {
+ public:
+  Buffer() {
+    void* memory = ::mmap(nullptr, kBlockBytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (memory == MAP_FAILED) {
+      throw errno_error("cannot allocate {} bytes", kBlockBytes);
+    }
+    bytes_ = static_cast<std::byte*>(memory);
+  }
+  Buffer(Buffer&& other) noexcept : bytes_(std::exchange(other.bytes_, nullptr)) {}
+  Buffer& operator=(Buffer&&) = delete;
+  ~Buffer() {
+    if (bytes_ != nullptr) {
+      ::munmap(bytes_, kBlockBytes);
+    }
+  }
+  [[nodiscard]] std::span<std::byte> first(size_t bytes) const { return {bytes_, bytes}; }
+
+ private:
+  std::byte* bytes_;
+};
+
+MemoryCopier::MemoryCopier(PageSink& sink, unsigned threads) : sink_(sink) {
+  buffers_.reserve(threads);
+  for (unsigned i = 0; i < threads; ++i) {
+    buffers_.emplace_back();
+  }
+  // Signals are for the calling thread, which waits where they matter.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (unsigned i = 1; i < threads; ++i) {
+    helpers_.emplace_back([this, i] { help(buffers_[i]); });
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+MemoryCopier::~MemoryCopier() {
+  stop_ = true;
+  start_.release(static_cast<std::ptrdiff_t>(helpers_.size()));
+  for (std::thread& helper : helpers_) {
+    helper.join();
+  }
+}
+
+MemoryCopier::Object MemoryCopier::add_address_space(uint64_t id, pid_t pid) {
+  sources_.push_back({.id = id, .pid = pid, .file = Fd(), .blocks = {}, .inherited = {}});
+  return sources_.size() - 1;
+}
+
+MemoryCopier::Object MemoryCopier::add_file(uint64_t id, Fd file) {
+  sources_.push_back({.id = id, .pid = 0, .file = std::move(file), .blocks = {}, .inherited = {}});
+  return sources_.size() - 1;
+}
+
+void MemoryCopier::add_pages(Object object, uint64_t first_page, uint64_t count, bool readable) {
+  while (count > 0) {
+    if (blocks_.empty() || blocks_.back().object != object || blocks_.back().pages == kPagesPerBlock) {
+      sources_[object].blocks.push_back(blocks_.size());
+      blocks_.push_back(
+          {.object = object, .first_piece = pieces_.size(), .pieces = 0, .pages = 0, .entry = {}});
+    }
+    Block& block = blocks_.back();
+    const auto taken = static_cast<uint32_t>(std::min<uint64_t>(count, kPagesPerBlock - block.pages));
+    pieces_.push_back({.first_page = first_page, .count = taken, .readable = readable});
+    block.pieces += 1;
+    block.pages += taken;
+    first_page += taken;
+    count -= taken;
+  }
+}
+
+void MemoryCopier::add_inherited(Object object, uint64_t first_page, uint64_t count) {
+  sources_[object].inherited.push_back(
+      {.first_page = first_page, .count = static_cast<uint32_t>(count), .readable = true});
+}
+
+std::span<const MemoryCopier::Piece> MemoryCopier::pieces_of(const Block& block) const {
+  return std::span(pieces_).subspan(block.first_piece, block.pieces);
+}
+
+void MemoryCopier::help(Buffer& buffer) {
+  start_.acquire();
+  while (copy_next(buffer)) {
+  }
+  done_.release();
+}
+
+/// False: nothing is left to do.
+bool MemoryCopier::copy_next(Buffer& buffer) {
+  if (stop_) {
+    return false;
+  }
+  const size_t index = next_block_.fetch_add(1, std::memory_order_relaxed);
+  if (index >= blocks_.size()) {
+    return false;
+  }
+  try {
+    Block& block = blocks_[index];
+    copy_block(block, buffer.first(block.pages * kPageSize));
+    bytes_done_.fetch_add(block.pages * kPageSize, std::memory_order_relaxed);
+    return true;
+  } catch (...) {
+    fail();
+    return false;
+  }
+}
+
+void MemoryCopier::fail() {
+  const std::lock_guard guard(failure_lock_);
+  if (!failure_) {
+    failure_ = std::current_exception();
+  }
+  stop_ = true;
+}
+
+void MemoryCopier::copy(const std::function<void(uint64_t, uint64_t)>& progress) {
+  uint64_t total = 0;
+  for (const Block& block : blocks_) {
+    total += block.pages * kPageSize;
+  }
+  // A helper costs more than a few blocks.
+  const size_t helpers = std::min(helpers_.size(), blocks_.size() / 4);
+  start_.release(static_cast<std::ptrdiff_t>(helpers));
+  try {
+    while (copy_next(buffers_.front())) {
+      progress(bytes_done_.load(std::memory_order_relaxed), total);
+      check_cancelled();
+    }
+  } catch (...) {
+    fail();
+  }
+  for (size_t i = 0; i < helpers; ++i) {
+    done_.acquire();
+  }
+  if (failure_) {
+    std::rethrow_exception(failure_);
+  }
+}
+
+void MemoryCopier::copy_block(Block& block, std::span<std::byte> buffer) {
+  read_block(block, buffer);
+  size_t kept = 0;
+  for (size_t page = 0; page < block.pages; ++page) {
+    const std::byte* from = buffer.data() + page * kPageSize;
+    if (is_zero(from)) {
+      block.zero |= uint64_t{1} << page;
+      continue;
+    }
+    if (kept != page) {
+      std::memcpy(buffer.data() + kept * kPageSize, from, kPageSize);
+    }
+    ++kept;
+  }
+  if (kept > 0) {
+    block.entry = sink_.write_block(buffer.first(kept * kPageSize));
+  }
+}
+
+void MemoryCopier::read_block(const Block& block, std::span<std::byte> buffer) const {
+  const Source& source = sources_[block.object];
+  if (source.pid == 0) {
+    read_file(block, buffer);
+  } else {
+    with_context([&] { return fmt::format("task {}", source.pid); },
+                 [&] { read_address_space(block, buffer); });
+  }
+}
+
+void MemoryCopier::read_file(const Block& block, std::span<std::byte> buffer) const {
+  const int file = sources_[block.object].file.get();
+  for (const Piece& piece : pieces_of(block)) {
+    std::span<std::byte> left = buffer.first(piece.count * kPageSize);
+    buffer = buffer.subspan(left.size());
+    auto offset = static_cast<off_t>(piece.first_page * kPageSize);
+    while (!left.empty()) {
+      const ssize_t got = ::pread(file, left.data(), left.size(), offset);
+      if (got < 0) {
+        throw errno_error("cannot read shared memory");
+      }
+      if (got == 0) {
+        // The end lies within the last page.
+        std::fill(left.begin(), left.end(), std::byte{0});
+        break;
+      }
+      left = left.subspan(static_cast<size_t>(got));
+      offset += got;
+    }
+  }
+}
+
+void MemoryCopier::read_address_space(const Block& block, std::span<std::byte> buffer) const {
+  const pid_t pid = sources_[block.object].pid;
+  const RemoteMemory memory(pid);
+  std::array<iovec, kPagesPerBlock> remote;
+  std::span<const Piece> pieces = pieces_of(block);
+  while (!pieces.empty()) {
+    // As many pieces as can be read at once.
+    size_t count = 0;
+    size_t bytes = 0;
+    while (count < pieces.size() && pieces[count].readable) {
+      const size_t length = pieces[count].count * kPageSize;
+      remote[count] = {reinterpret_cast<void*>(pieces[count].first_page * kPageSize), length};
+      bytes += length;
+      ++count;
+    }
+    iovec local{buffer.data(), bytes};
+    const ssize_t got = count == 0 ? 0 : ::process_vm_readv(pid, &local, 1, remote.data(), count, 0);
+    if (count > 0 && got == static_cast<ssize_t>(bytes)) {
+      buffer = buffer.subspan(bytes);
+      pieces = pieces.subspan(count);
+      continue;
+    }
+    // PROT_NONE, or something in the way: piece by piece, by /proc/PID/mem where need be.
+    for (const Piece& piece : pieces.first(std::max<size_t>(count, 1))) {
+      const size_t length = piece.count * kPageSize;
+      memory.read(piece.first_page * kPageSize, buffer.first(length));
+      buffer = buffer.subspan(length);
+    }
+    pieces = pieces.subspan(std::max<size_t>(count, 1));
+  }
+}
+
+void MemoryCopier::write(CheckpointWriter& writer) const {
+  for (const Source& source : sources_) {
+    std::vector<std::pair<Piece, image::PageKind>> runs;
+    MemoryIndexBuilder index;
+    for (const size_t number : source.blocks) {
+      const Block& block = blocks_[number];
+      size_t page = 0;
+      for (const Piece& piece : pieces_of(block)) {
+        for (uint32_t i = 0; i < piece.count;) {
+          // Pages of one kind in a row.
+          const bool zero = (block.zero >> page & 1) != 0;
+          uint32_t same = 1;
+          while (i + same < piece.count && ((block.zero >> (page + same) & 1) != 0) == zero) {
+            ++same;
+          }
+          runs.push_back({{piece.first_page + i, same, true}, zero ? image::PAGE_ZERO : image::PAGE_PRESENT});
+          i += same;
+          page += same;
+        }
+      }
+      if (block.entry.pages() > 0) {
+        index.add_block(block.entry);
+      }
+    }
+    for (const Piece& piece : source.inherited) {
+      runs.push_back({piece, image::PAGE_INHERITED});
+    }
+    if (!source.inherited.empty()) {
+      std::sort(runs.begin(), runs.end(),
+                [](const auto& a, const auto& b) { return a.first.first_page < b.first.first_page; });
+    }
+    for (const auto& [piece, kind] : runs) {
+      index.add_run(piece.first_page, piece.count, kind);
+    }
+    writer.add(std::move(index).finish(source.id));
+  }
+}
+
+MemoryCopier::Totals MemoryCopier::totals() const {
+  Totals totals;
+  for (const Block& block : blocks_) {
+    const auto zero = static_cast<uint64_t>(std::popcount(block.zero));
+    totals.zero_pages += zero;
+    totals.pages += block.pages - zero;
+    totals.stored_bytes += block.entry.stored_bytes();
+  }
+  for (const Source& source : sources_) {
+    for (const Piece& piece : source.inherited) {
+      totals.inherited_pages += piece.count;
+    }
+  }
+  return totals;
+}
+
+}  // namespace godwit

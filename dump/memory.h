@@ -1,0 +1,103 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <semaphore>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "images-format/checkpoint_writer.h"
+#include "kernel/fd.h"
+
+namespace godwit {
+
+/// Copies pages of any number of memory objects into a checkpoint, in several threads. Threads and buffers
+/// are made with the object, so that this doesn't happen while a tree stands still.
+class MemoryCopier {
+ public:
+  struct Totals {
+    uint64_t pages = 0;  // written
+    uint64_t zero_pages = 0;
+    uint64_t inherited_pages = 0;
+    uint64_t stored_bytes = 0;
+  };
+  using Object = size_t;
+
+  /// `threads` at least 1, the calling one included.
+  MemoryCopier(PageSink& sink, unsigned threads);
+  MemoryCopier(const MemoryCopier&) = delete;
+  MemoryCopier& operator=(const MemoryCopier&) = delete;
+  ~MemoryCopier();
+
+  /// Pages of an address space are numbered by address, those of a file by offset.
+  [[nodiscard]] Object add_address_space(uint64_t id, pid_t pid);
+  [[nodiscard]] Object add_file(uint64_t id, Fd file);
+  /// Pages to copy; ascending within an object. `readable`: the mapping has PROT_READ.
+  void add_pages(Object object, uint64_t first_page, uint64_t count, bool readable = true);
+  /// Pages that the parent task has too: PAGE_INHERITED.
+  void add_inherited(Object object, uint64_t first_page, uint64_t count);
+
+  /// Copies all that was added. `progress(bytes, total_bytes)` is called in this thread between blocks.
+  /// Once. Throws Error, also when cancelled.
+  void copy(const std::function<void(uint64_t, uint64_t)>& progress);
+  /// Adds the MemoryObject records.
+  void write(CheckpointWriter& writer) const;
+  [[nodiscard]] Totals totals() const;
+
+ private:
+  /// Consecutive pages.
+  struct Piece {
+    uint64_t first_page;
+    uint32_t count;
+    bool readable;
+  };
+  /// What becomes one block.
+  struct Block {
+    Object object;
+    size_t first_piece;
+    size_t pieces;
+    uint32_t pages;
+    uint64_t zero = 0;  // bit n: its page n holds only zeros
+    image::PageBlock entry;
+  };
+  struct Source {
+    uint64_t id;
+    pid_t pid;  // 0: a file
+    Fd file;
+    std::vector<size_t> blocks;
+    std::vector<Piece> inherited;
+  };
+  class Buffer;
+
+  void help(Buffer& buffer);
+  bool copy_next(Buffer& buffer);
+  void copy_block(Block& block, std::span<std::byte> buffer);
+  void read_block(const Block& block, std::span<std::byte> buffer) const;
+  void read_file(const Block& block, std::span<std::byte> buffer) const;
+  void read_address_space(const Block& block, std::span<std::byte> buffer) const;
+  void fail();
+  [[nodiscard]] std::span<const Piece> pieces_of(const Block& block) const;
+
+  PageSink& sink_;
+  std::deque<Source> sources_;
+  std::vector<Piece> pieces_;
+  std::vector<Block> blocks_;
+  std::atomic<size_t> next_block_{0};
+  std::atomic<uint64_t> bytes_done_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex failure_lock_;
+  std::exception_ptr failure_;
+  std::vector<Buffer> buffers_;
+  std::counting_semaphore<> start_{0};
+  std::counting_semaphore<> done_{0};
+  std::vector<std::thread> helpers_;
+};
+
+}  // namespace godwit
