@@ -1,4 +1,5 @@
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,9 +40,11 @@ void collect_scheduling(pid_t tid, image::Scheduling& record) {
   record.set_flags(attributes.flags);
   record.set_nice(attributes.nice);
   record.set_priority(attributes.priority);
-  record.set_runtime_ns(attributes.runtime);
-  record.set_deadline_ns(attributes.deadline);
-  record.set_period_ns(attributes.period);
+  if (attributes.policy == SCHED_DEADLINE) {
+    record.set_runtime_ns(attributes.runtime);
+    record.set_deadline_ns(attributes.deadline);
+    record.set_period_ns(attributes.period);
+  }
   record.set_util_min(attributes.util_min);
   record.set_util_max(attributes.util_max);
 
