@@ -4,11 +4,11 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <array>
 #include <ctime>
 
+#include "images-format/hash.h"
 #include "images-format/page_store.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
@@ -54,7 +54,7 @@ void describe_vdso(image::Vdso& vdso) {
     } else if (map.path == "[vdso]") {
       vdso.set_vdso_size(map.end - map.start);
       // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel says that it lies there
-      vdso.set_content_hash(XXH3_64bits(reinterpret_cast<const void*>(map.start), map.end - map.start));
+      vdso.set_content_hash(hash_bytes({reinterpret_cast<const std::byte*>(map.start), map.end - map.start}));
     }
   }
 }

@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <xxhash.h>
 
+#include "images-format/hash.h"
 #include "kernel/error.h"
 #include "kernel/procfs.h"
 
@@ -25,8 +25,8 @@ Vdso::Vdso(const image::Checkpoint& header) {
     end_ = map.end;
     if (code) {
       code_bytes = map.end - map.start;
-      hash =
-          XXH3_64bits(reinterpret_cast<const void*>(map.start), code_bytes);  // NOLINT: from /proc/self/maps
+      hash = hash_bytes(
+          {reinterpret_cast<const std::byte*>(map.start), code_bytes});  // NOLINT: from /proc/self/maps
     }
   }
   if (header.vdso().vdso_size() == 0) {
