@@ -30,6 +30,22 @@ bool shares_pages(const PlannedNode& node) {
   return node.stage == CloneStage::Filled || node.stage == CloneStage::BeforeSessionFilled;
 }
 
+/// Whose mappings a node finds when it is born: its cloner's own, if that has made them by then, or what that
+/// one was born with. Null: only the region and the parked vdso.
+const image::Mm* mappings_at_birth(const Plan& plan, const PlannedNode& node) {
+  if (node.cloner < 0) {
+    return nullptr;
+  }
+  const PlannedNode& cloner = plan.nodes[static_cast<size_t>(node.cloner)];
+  const bool laid_out = std::any_of(cloner.children.begin(), cloner.children.end(), [&](int child) {
+    return plan.nodes[static_cast<size_t>(child)].stage == CloneStage::BeforeSessionFilled;
+  });
+  if (shares_pages(node) || (laid_out && node.stage == CloneStage::AfterSession)) {
+    return cloner.mm;
+  }
+  return mappings_at_birth(plan, cloner);
+}
+
 /// The first run that ends behind `page`.
 std::vector<PageRun>::const_iterator runs_from(const std::vector<PageRun>& runs, uint64_t page) {
   return std::partition_point(runs.begin(), runs.end(),
@@ -60,6 +76,7 @@ class Layout {
         node_(node),
         context_(context),
         parent_(shares_pages(node) ? context.plan.nodes[static_cast<size_t>(node.cloner)].mm : nullptr),
+        birth_(mappings_at_birth(context.plan, node)),
         runs_(context.runs.at(node.mm->memory_object())) {}
 
   void emit() {
@@ -67,8 +84,8 @@ class Layout {
     script_.subject([this_pid = node_.pid] { return fmt::format("task {}", this_pid); });
     const uint64_t vdso_place = context_.vdso.place_in(*node_.mm);
     uint64_t vdso_now = context_.region.park();
-    if (parent_ != nullptr) {
-      vdso_now = context_.vdso.place_in(*parent_);
+    if (birth_ != nullptr) {
+      vdso_now = context_.vdso.place_in(*birth_);
       unmap_all_but_kept(vdso_now);
     }
     emit_mm_map();
@@ -108,11 +125,11 @@ class Layout {
     uint64_t cursor = 0;
     for (const InheritedRange& range : keep) {
       if (range.start > cursor) {
-        script_.call("unmap what only the parent has", SYS_munmap, {cursor, range.start - cursor});
+        script_.call("unmap what it was born with", SYS_munmap, {cursor, range.start - cursor});
       }
       cursor = std::max(cursor, range.end);
     }
-    script_.call("unmap what only the parent has", SYS_munmap, {cursor, kTaskEnd - cursor});
+    script_.call("unmap what it was born with", SYS_munmap, {cursor, kTaskEnd - cursor});
   }
 
   void emit_mm_map() {
@@ -135,8 +152,9 @@ class Layout {
     map.auxv_size = static_cast<__u32>(static_cast<size_t>(mm.auxv_size()) * sizeof(uint64_t));
     map.exe_fd = UINT32_MAX;
     const uint64_t address = script_.object(map);
-    // The link can only be changed while nothing of the old executable is mapped; a parent's is the same.
-    const bool set_exe = parent_ == nullptr || parent_->exe_file_id() != mm.exe_file_id();
+    // The link can only be changed while nothing of the old executable is mapped, as it is where pages are
+    // kept.
+    const bool set_exe = birth_ == nullptr || birth_->exe_file_id() != mm.exe_file_id();
     std::optional<Slot> exe;
     if (set_exe && mm.exe_file_id() != 0) {
       exe = context_.files.open(script_, mm.exe_file_id(), O_RDONLY);
@@ -148,7 +166,7 @@ class Layout {
       script_.call("close the executable", SYS_close, {*exe});
       script_.release(*exe);
     }
-    if (mm.thp_disabled() || (parent_ != nullptr && parent_->thp_disabled())) {
+    if (mm.thp_disabled() || (birth_ != nullptr && birth_->thp_disabled())) {
       script_.call("set the huge page policy", SYS_prctl,
                    {PR_SET_THP_DISABLE, mm.thp_disabled() ? 1 : 0, 0, 0, 0});
     }
@@ -241,7 +259,8 @@ class Layout {
   ScriptBuilder& script_;
   const PlannedNode& node_;
   const LayoutContext& context_;
-  const image::Mm* parent_;
+  const image::Mm* parent_;  // whose pages the node shares; null: it shares none
+  const image::Mm* birth_;
   const std::vector<PageRun>& runs_;
   std::vector<InheritedRange> kept_;
   std::optional<Slot> open_;
