@@ -1,9 +1,13 @@
 #include "dump/dump.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
+#include <memory>
+#include <unordered_set>
 
 #include "dump/collectors.h"
 #include "dump/descriptors.h"
@@ -27,7 +31,18 @@ unsigned cpus() {
   return known ? static_cast<unsigned>(CPU_COUNT(&set)) : 1;
 }
 
-/// One dump. What takes time and can be done while the tree still runs is done by the constructor.
+/// A tree can have more tasks and shared memory than the usual limit has
+/// descriptors.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+/// One dump. What takes time and can be done while the tree still runs is done
+/// by the constructor.
 class Dump {
  public:
   Dump(const DumpOptions& options, const DumpCallbacks& callbacks)
@@ -39,6 +54,7 @@ class Dump {
         copier_(writer_->pages(), options.workers != 0 ? options.workers : cpus()),
         mappings_(files_, shared_memory_),
         descriptors_(files_, shared_memory_, options.shell_job) {
+    raise_descriptor_limit();
     header_.set_root_pid(options.pid);
     header_.set_shell_job(options.shell_job);
   }
@@ -71,8 +87,8 @@ class Dump {
   }
 
  private:
-  /// However a dump ends: before the freezer lets a thread go that was interrupted in a critical section,
-  /// that is given back.
+  /// However a dump ends: before the freezer lets a thread go that was
+  /// interrupted in a critical section, that is given back.
   class GiveBack {
    public:
     explicit GiveBack(Dump& dump) : dump_(dump) {}
@@ -151,14 +167,34 @@ class Dump {
                  });
   }
 
+  /// Tasks some of whose pages may be mapped by others too.
+  [[nodiscard]] std::unordered_set<const TaskState*> tasks_that_may_share() const {
+    std::unordered_set<const TaskState*> sharers;
+    for (const TaskState& task : tasks_) {
+      const bool mergeable = std::any_of(task.maps.begin(), task.maps.end(), [](const procfs::Map& map) {
+        return map.has(procfs::VmFlag::Mergeable);
+      });
+      const bool forked = (task.frozen->stat.flags & procfs::kForkedWithoutExec) != 0;
+      if (mergeable || forked) {
+        sharers.insert(&task);
+      }
+      if (forked && task.parent != nullptr) {
+        sharers.insert(task.parent);
+      }
+    }
+    return sharers;
+  }
+
   void copy_memory() {
     const uint64_t start = monotonic_ns();
+    const std::unordered_set<const TaskState*> sharers = tasks_that_may_share();
     for (const TaskState& task : tasks_) {
       if (!task.frozen->zombie()) {
         for (const ThreadState& thread : task.threads) {
           clear_critical_section(task.pid(), thread);
         }
-        with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { private_pages_.add(task); });
+        with_context([&] { return fmt::format("task {}", task.pid()); },
+                     [&] { private_pages_.add(task, sharers.contains(&task)); });
       }
     }
     shared_memory_.add_pages(copier_, object_ids_);
@@ -179,7 +215,8 @@ class Dump {
     }
   }
 
-  /// The header is the first record of all; contents of files are read while their owner stands still.
+  /// The header is the first record of all; contents of files are read while
+  /// their owner stands still.
   void write_what_needs_the_tree() {
     writer_->add(header_);
     files_.write(*writer_, object_ids_);

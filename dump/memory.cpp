@@ -1,5 +1,6 @@
 #include "dump/memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -75,13 +76,19 @@ MemoryCopier::~MemoryCopier() {
   }
 }
 
-MemoryCopier::Object MemoryCopier::add_address_space(uint64_t id, pid_t pid) {
-  sources_.push_back({.id = id, .pid = pid, .file = Fd(), .blocks = {}, .inherited = {}});
+MemoryCopier::Object MemoryCopier::add_address_space(uint64_t id, pid_t pid, const Pagemap* sharing) {
+  Fd mem;
+  if (sharing != nullptr) {
+    mem = open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY);
+  }
+  sources_.push_back(
+      {.id = id, .pid = pid, .file = std::move(mem), .sharing = sharing, .blocks = {}, .inherited = {}});
   return sources_.size() - 1;
 }
 
 MemoryCopier::Object MemoryCopier::add_file(uint64_t id, Fd file) {
-  sources_.push_back({.id = id, .pid = 0, .file = std::move(file), .blocks = {}, .inherited = {}});
+  sources_.push_back(
+      {.id = id, .pid = 0, .file = std::move(file), .sharing = nullptr, .blocks = {}, .inherited = {}});
   return sources_.size() - 1;
 }
 
@@ -222,10 +229,30 @@ void MemoryCopier::read_file(const Block& block, std::span<std::byte> buffer) co
 }
 
 void MemoryCopier::read_address_space(const Block& block, std::span<std::byte> buffer) const {
-  const pid_t pid = sources_[block.object].pid;
-  const RemoteMemory memory(pid);
+  const Source& source = sources_[block.object];
+  if (source.sharing == nullptr) {
+    read_pieces(source, pieces_of(block), buffer);
+    return;
+  }
+  std::vector<Piece> pieces;
+  std::array<PagemapEntry, kPagesPerBlock> entries;
+  for (const Piece& piece : pieces_of(block)) {
+    source.sharing->read(piece.first_page * kPageSize, std::span(entries).first(piece.count));
+    for (uint32_t i = 0; i < piece.count; ++i) {
+      const bool own = piece.readable && entries[i].present() && entries[i].exclusive();
+      if (i > 0 && pieces.back().readable == own) {
+        ++pieces.back().count;
+      } else {
+        pieces.push_back({.first_page = piece.first_page + i, .count = 1, .readable = own});
+      }
+    }
+  }
+  read_pieces(source, pieces, buffer);
+}
+
+void MemoryCopier::read_pieces(const Source& source, std::span<const Piece> pieces,
+                               std::span<std::byte> buffer) {
   std::array<iovec, kPagesPerBlock> remote;
-  std::span<const Piece> pieces = pieces_of(block);
   while (!pieces.empty()) {
     // As many pieces as can be read at once.
     size_t count = 0;
@@ -237,19 +264,27 @@ void MemoryCopier::read_address_space(const Block& block, std::span<std::byte> b
       ++count;
     }
     iovec local{buffer.data(), bytes};
-    const ssize_t got = count == 0 ? 0 : ::process_vm_readv(pid, &local, 1, remote.data(), count, 0);
-    if (count > 0 && got == static_cast<ssize_t>(bytes)) {
+    if (count > 0 &&
+        ::process_vm_readv(source.pid, &local, 1, remote.data(), count, 0) == static_cast<ssize_t>(bytes)) {
       buffer = buffer.subspan(bytes);
       pieces = pieces.subspan(count);
       continue;
     }
-    // PROT_NONE, or something in the way: piece by piece, by /proc/PID/mem where need be.
+    // PROT_NONE, shared, or something in the way.
     for (const Piece& piece : pieces.first(std::max<size_t>(count, 1))) {
       const size_t length = piece.count * kPageSize;
-      memory.read(piece.first_page * kPageSize, buffer.first(length));
+      read_by_mem(source, piece, buffer.first(length));
       buffer = buffer.subspan(length);
     }
     pieces = pieces.subspan(std::max<size_t>(count, 1));
+  }
+}
+
+void MemoryCopier::read_by_mem(const Source& source, const Piece& piece, std::span<std::byte> buffer) {
+  const uint64_t address = piece.first_page * kPageSize;
+  if (!source.file || ::pread(source.file.get(), buffer.data(), buffer.size(), static_cast<off_t>(address)) !=
+                          static_cast<ssize_t>(buffer.size())) {
+    RemoteMemory(source.pid).read(address, buffer);
   }
 }
 

@@ -15,11 +15,13 @@
 
 #include "images-format/checkpoint_writer.h"
 #include "kernel/fd.h"
+#include "kernel/pagemap.h"
 
 namespace godwit {
 
-/// Copies pages of any number of memory objects into a checkpoint, in several threads. Threads and buffers
-/// are made with the object, so that this doesn't happen while a tree stands still.
+/// Copies pages of any number of memory objects into a checkpoint, in several
+/// threads. Threads and buffers are made with the object, so that this doesn't
+/// happen while a tree stands still.
 class MemoryCopier {
  public:
   struct Totals {
@@ -36,16 +38,21 @@ class MemoryCopier {
   MemoryCopier& operator=(const MemoryCopier&) = delete;
   ~MemoryCopier();
 
-  /// Pages of an address space are numbered by address, those of a file by offset.
-  [[nodiscard]] Object add_address_space(uint64_t id, pid_t pid);
+  /// Pages of an address space are numbered by address, those of a file by
+  /// offset. `sharing`: the task's page map, if pages of it may be shared
+  /// copy-on-write (else null). process_vm_readv(2) pins what it reads, for
+  /// which the kernel first gives the task a copy of its own of a shared page;
+  /// those pages are read by /proc/PID/mem. It must outlive the copying.
+  [[nodiscard]] Object add_address_space(uint64_t id, pid_t pid, const Pagemap* sharing);
   [[nodiscard]] Object add_file(uint64_t id, Fd file);
-  /// Pages to copy; ascending within an object. `readable`: the mapping has PROT_READ.
+  /// Pages to copy; ascending within an object. `readable`: the mapping has
+  /// PROT_READ.
   void add_pages(Object object, uint64_t first_page, uint64_t count, bool readable = true);
   /// Pages that the parent task has too: PAGE_INHERITED.
   void add_inherited(Object object, uint64_t first_page, uint64_t count);
 
-  /// Copies all that was added. `progress(bytes, total_bytes)` is called in this thread between blocks.
-  /// Once. Throws Error, also when cancelled.
+  /// Copies all that was added. `progress(bytes, total_bytes)` is called in
+  /// this thread between blocks. Once. Throws Error, also when cancelled.
   void copy(const std::function<void(uint64_t, uint64_t)>& progress);
   /// Adds the MemoryObject records.
   void write(CheckpointWriter& writer) const;
@@ -56,7 +63,7 @@ class MemoryCopier {
   struct Piece {
     uint64_t first_page;
     uint32_t count;
-    bool readable;
+    bool readable;  // by process_vm_readv(2)
   };
   /// What becomes one block.
   struct Block {
@@ -70,7 +77,8 @@ class MemoryCopier {
   struct Source {
     uint64_t id;
     pid_t pid;  // 0: a file
-    Fd file;
+    Fd file;    // of a task whose pages may be shared: /proc/PID/mem
+    const Pagemap* sharing;
     std::vector<size_t> blocks;
     std::vector<Piece> inherited;
   };
@@ -82,6 +90,8 @@ class MemoryCopier {
   void read_block(const Block& block, std::span<std::byte> buffer) const;
   void read_file(const Block& block, std::span<std::byte> buffer) const;
   void read_address_space(const Block& block, std::span<std::byte> buffer) const;
+  static void read_pieces(const Source& source, std::span<const Piece> pieces, std::span<std::byte> buffer);
+  static void read_by_mem(const Source& source, const Piece& piece, std::span<std::byte> buffer);
   void fail();
   [[nodiscard]] std::span<const Piece> pieces_of(const Block& block) const;
 

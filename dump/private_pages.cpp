@@ -24,7 +24,8 @@ std::vector<PageRange> areas_of(const image::Mm& mm) {
   return areas;
 }
 
-/// Calls `visit(start, end)` for what `range` has in common with the ranges of `others` (ascending).
+/// Calls `visit(start, end)` for what `range` has in common with the ranges of
+/// `others` (ascending).
 template <typename Visit>
 void for_each_overlap(const PageRange& range, const std::vector<PageRange>& others, Visit&& visit) {
   auto other =
@@ -46,11 +47,12 @@ void check(const image::Mapping& mapping, const PageRange& range) {
 
 }  // namespace
 
-void PrivatePages::add(const TaskState& task) {
+void PrivatePages::add(const TaskState& task, bool may_share) {
   Found& own = found_.emplace(task.pid(), Found{Pagemap(task.pid()), {}}).first->second;
   const auto parent = task.parent == nullptr ? found_.end() : found_.find(task.parent->pid());
   const Found* inherited_from = parent == found_.end() ? nullptr : &parent->second;
-  const MemoryCopier::Object object = copier_.add_address_space(task.mm.memory_object(), task.pid());
+  const MemoryCopier::Object object =
+      copier_.add_address_space(task.mm.memory_object(), task.pid(), may_share ? &own.pagemap : nullptr);
 
   const std::vector<PageRange> anonymous = own.pagemap.anonymous(areas_of(task.mm));
   auto range = anonymous.begin();

@@ -8,9 +8,10 @@
 #include <string_view>
 #include <vector>
 
-/// What /proc says of a process, as values. The parsers take the text of a file, so that they can be
-/// tested without one; the readers open and parse. All throw Error: for text that isn't what proc(5)
-/// promises, or with the errno of open(2) and read(2) (ENOENT, ESRCH: gone; see `gone`).
+/// What /proc says of a process, as values. The parsers take the text of a
+/// file, so that they can be tested without one; the readers open and parse.
+/// All throw Error: for text that isn't what proc(5) promises, or with the
+/// errno of open(2) and read(2) (ENOENT, ESRCH: gone; see `gone`).
 namespace godwit {
 class Error;
 }
@@ -19,11 +20,12 @@ namespace godwit::procfs {
 
 /// PF_* in Stat::flags, include/linux/sched.h.
 inline constexpr uint32_t kIoWorker = 0x00000010;
+inline constexpr uint32_t kForkedWithoutExec = 0x00000040;
 inline constexpr uint32_t kUserWorker = 0x00004000;
 inline constexpr uint32_t kKernelThread = 0x00200000;
 
-/// /proc/PID/stat or /proc/PID/task/TID/stat. Addresses and exit_code are only told to those who may
-/// ptrace(2) the task.
+/// /proc/PID/stat or /proc/PID/task/TID/stat. Addresses and exit_code are only
+/// told to those who may ptrace(2) the task.
 struct Stat {
   pid_t pid = 0;
   std::string comm;
@@ -111,7 +113,8 @@ struct Map {
   uint64_t offset = 0;  // bytes
   dev_t device = 0;
   uint64_t inode = 0;
-  std::string path;    // as shown, " (deleted)" included; "[heap]", "[anon:name]"; empty: anonymous
+  std::string path;    // as shown, " (deleted)" included; "[heap]", "[anon:name]";
+                       // empty: anonymous
   uint64_t flags = 0;  // bit n: VmFlag n
 
   [[nodiscard]] bool has(VmFlag flag) const { return (flags >> static_cast<int>(flag) & 1) != 0; }
