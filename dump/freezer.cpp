@@ -12,6 +12,7 @@
 #include <ctime>
 #include <unordered_set>
 
+#include "dump/interrupted_call.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
@@ -160,6 +161,7 @@ void Freezer::freeze() {
   forget_strangers();
   for (FrozenTask& task : tasks_) {
     for (const pid_t tid : task.threads) {
+      undo_interruption(tid);
       if (const auto found = threads_.find(tid); found != threads_.end() && found->second.stop_signal != 0) {
         task.stop_signal = found->second.stop_signal;
       }

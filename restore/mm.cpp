@@ -26,7 +26,8 @@ bool is_vdso(const image::Mapping& mapping) {
   return mapping.backing() == image::Mapping::VDSO || mapping.backing() == image::Mapping::VVAR;
 }
 
-bool shares_pages(const PlannedNode& node) {
+/// It is born after its cloner's memory has been filled.
+bool born_filled(const PlannedNode& node) {
   return node.stage == CloneStage::Filled || node.stage == CloneStage::BeforeSessionFilled;
 }
 
@@ -40,7 +41,7 @@ const image::Mm* mappings_at_birth(const Plan& plan, const PlannedNode& node) {
   const bool laid_out = std::any_of(cloner.children.begin(), cloner.children.end(), [&](int child) {
     return plan.nodes[static_cast<size_t>(child)].stage == CloneStage::BeforeSessionFilled;
   });
-  if (shares_pages(node) || (laid_out && node.stage == CloneStage::AfterSession)) {
+  if (cloner.mm != nullptr && (born_filled(node) || (laid_out && node.stage == CloneStage::AfterSession))) {
     return cloner.mm;
   }
   return mappings_at_birth(plan, cloner);
@@ -75,8 +76,8 @@ class Layout {
       : script_(script),
         node_(node),
         context_(context),
-        parent_(shares_pages(node) ? context.plan.nodes[static_cast<size_t>(node.cloner)].mm : nullptr),
         birth_(mappings_at_birth(context.plan, node)),
+        parent_(node.shares_pages ? birth_ : nullptr),
         runs_(context.runs.at(node.mm->memory_object())) {}
 
   void emit() {
@@ -259,8 +260,8 @@ class Layout {
   ScriptBuilder& script_;
   const PlannedNode& node_;
   const LayoutContext& context_;
-  const image::Mm* parent_;  // whose pages the node shares; null: it shares none
   const image::Mm* birth_;
+  const image::Mm* parent_;  // whose pages the node shares; null: it shares none
   const std::vector<PageRun>& runs_;
   std::vector<InheritedRange> kept_;
   std::optional<Slot> open_;
@@ -316,7 +317,7 @@ void emit_finish_layout(ScriptBuilder& script, const PlannedNode& node, const La
     const int made_with =
         static_cast<int>(mapping.prot()) | (is_filled(mapping, runs) ? PROT_READ | PROT_WRITE : 0);
     // Inherited memory was made writable for the parent.
-    if (made_with != static_cast<int>(mapping.prot()) || (shares_pages(node) && !mapping.shared())) {
+    if (made_with != static_cast<int>(mapping.prot()) || (node.shares_pages && !mapping.shared())) {
       script.call("set its protection", SYS_mprotect, {mapping.start(), size, mapping.prot()});
     }
     if (mapping.sealed()) {

@@ -51,6 +51,11 @@ class Planner {
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
       set_stage(static_cast<int>(i));
     }
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      if (node(static_cast<int>(i)).shares_pages) {
+        inherit_from_parent(static_cast<int>(i));
+      }
+    }
     return ordered();
   }
 
@@ -190,16 +195,29 @@ class Planner {
     const PlannedNode& by = node(n.cloner);
     const bool before =
         by.leads_session && !n.leads_session && session_of(n) != session_of(by) && n.task != nullptr;
-    const bool cow = n.mm != nullptr && copy_on_write_.contains(n.mm->memory_object());
-    if (cow && (n.cloner != n.parent || by.mm == nullptr)) {
-      throw error("task {} shares pages with a parent that didn't clone it", n.pid);
-    }
-    n.stage = before ? (cow ? CloneStage::BeforeSessionFilled : CloneStage::BeforeSession)
-                     : (cow ? CloneStage::Filled : CloneStage::AfterSession);
+    n.shares_pages = n.mm != nullptr && copy_on_write_.contains(n.mm->memory_object());
+    n.stage = before ? CloneStage::BeforeSession : CloneStage::AfterSession;
     if (n.kind == PlannedNode::Kind::Task && by.kind == PlannedNode::Kind::Task) {
       n.shares_descriptors = n.task->descriptor_table_id() == by.task->descriptor_table_id();
       n.shares_filesystem = n.task->filesystem_id() == by.task->filesystem_id();
     }
+  }
+
+  /// The node must be born with its parent's memory. Helpers and zombies in between, which have none of their
+  /// own, hand it on.
+  void inherit_from_parent(int i) {
+    int handed = i;
+    while (node(handed).cloner != node(i).parent) {
+      handed = node(handed).cloner;
+      if (handed < 0 || node(handed).kind == PlannedNode::Kind::Task) {
+        throw error("task {} shares pages with task {}, from which it can't be cloned", node(i).pid,
+                    node(node(i).parent).pid);
+      }
+    }
+    PlannedNode& first = node(handed);
+    first.stage = first.stage == CloneStage::BeforeSession || first.stage == CloneStage::BeforeSessionFilled
+                      ? CloneStage::BeforeSessionFilled
+                      : CloneStage::Filled;
   }
 
   /// Cloners first; and who shares a table must share it with its cloner.
@@ -334,7 +352,7 @@ std::string Plan::describe() const {
     if (n.stage == CloneStage::BeforeSession || n.stage == CloneStage::BeforeSessionFilled) {
       text += " before that leaves its session";
     }
-    if (n.stage == CloneStage::Filled || n.stage == CloneStage::BeforeSessionFilled) {
+    if (n.shares_pages) {
       text += ", shares its pages copy-on-write";
     }
     if (n.leads_session) {

@@ -32,6 +32,7 @@ struct PlannedNode {
   int cloner = -1;  // node that clones it; -1: the coordinator. If this isn't the parent, it ends
                     // after the clone, and the child falls to its parent, a child subreaper
   CloneStage stage = CloneStage::AfterSession;
+  bool shares_pages = false;  // copy-on-write with its parent
   bool leads_session = false;
   pid_t group = 0;                  // to be joined; 0: whatever the cloner has
   int group_leader = -1;            // node whose pid is the group's number; -1: none

@@ -216,7 +216,6 @@ class Restore {
   /// Pages that must be written though they are zero: something else would show through.
   [[nodiscard]] std::vector<MemoryFiller::ZeroRange> zero_ranges(const PlannedNode& node) const {
     std::vector<MemoryFiller::ZeroRange> ranges;
-    const bool inherits = node.stage == CloneStage::Filled || node.stage == CloneStage::BeforeSessionFilled;
     for (const PageRun& run : runs_.at(node.mm->memory_object())) {
       if (run.kind != image::PAGE_ZERO) {
         continue;
@@ -225,7 +224,7 @@ class Restore {
         const uint64_t start = std::max(mapping.start(), run.first * kPageSize);
         const uint64_t end = std::min(mapping.end(), (run.first + run.count) * kPageSize);
         if (start < end && !mapping.shared() &&
-            (inherits || mapping.backing() != image::Mapping::ANONYMOUS)) {
+            (node.shares_pages || mapping.backing() != image::Mapping::ANONYMOUS)) {
           ranges.push_back({start, end});
         }
       }
