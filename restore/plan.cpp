@@ -94,7 +94,8 @@ class Planner {
       return 0;
     }
     const PlannedNode& by = node(n.cloner);
-    return by.leads_session && session_of(n) != session_of(by) ? birth_session(n.cloner) : session_of(by);
+    const bool before = by.leads_session && !n.leads_session && session_of(n) != session_of(by);
+    return before ? birth_session(n.cloner) : session_of(by);
   }
 
   void find_cloner(int i) {
