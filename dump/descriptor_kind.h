@@ -81,12 +81,16 @@ struct Kind {
 extern const Kind kRegularFile;
 extern const Kind kPipe;
 extern const Kind kEventFd;
+extern const Kind kTimerFd;
+extern const Kind kSignalFd;
+extern const Kind kEpoll;
+extern const Kind kUnixSocket;
+extern const Kind kInetSocket;
+extern const Kind kTty;
 
 /// The registry.
 inline constexpr std::array kKinds{
-    &kRegularFile,
-    &kPipe,
-    &kEventFd,
+    &kRegularFile, &kPipe, &kEventFd, &kTimerFd, &kSignalFd, &kEpoll, &kUnixSocket, &kInetSocket, &kTty,
 };
 
 /// Throws a refusal if signals are sent to somebody when the file becomes ready (F_SETOWN, F_SETSIG).

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
+#include "kernel/fd.h"
+
 namespace godwit::making {
 
 void MakeContext::deliver(const image::OpenFile& file, Slot descriptor) {
@@ -35,6 +37,10 @@ void MakeContext::set_flags(Arg descriptor, const image::OpenFile& file, uint32_
   if (((file.flags() ^ made_with) & kSettable) != 0) {
     script.call("set file status flags", SYS_fcntl, {descriptor, F_SETFL, file.flags() & kSettable});
   }
+}
+
+bool MakeContext::is_same_boot() const {
+  return read_file("/proc/sys/kernel/random/boot_id").starts_with(boot_id_);
 }
 
 Slot MakeContext::reopen(int number, uint32_t flags) {

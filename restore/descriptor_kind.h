@@ -32,12 +32,13 @@ class Destination {
 class MakeContext {
  public:
   MakeContext(ScriptBuilder& script_, const FileOpener& files_, const std::map<uint32_t, int>& shared_memory_,
-              Destination& destination, int first_scratch)
+              Destination& destination, int first_scratch, std::string_view boot_id)
       : script(script_),
         files(files_),
         shared_memory(shared_memory_),
         destination_(destination),
-        first_scratch_(first_scratch) {}
+        first_scratch_(first_scratch),
+        boot_id_(boot_id) {}
 
   ScriptBuilder& script;
   const FileOpener& files;
@@ -55,12 +56,15 @@ class MakeContext {
   void close(int descriptor);
   /// F_SETFL where the description's flags differ from `made_with`.
   void set_flags(Arg descriptor, const image::OpenFile& file, uint32_t made_with);
+  /// Whether the checkpoint was made under this boot of this machine.
+  [[nodiscard]] bool is_same_boot() const;
   /// Emits the opening of "/proc/self/fd/`number`".
   [[nodiscard]] Slot reopen(int number, uint32_t flags);
 
  private:
   Destination& destination_;
   int first_scratch_;
+  std::string_view boot_id_;
 };
 inline constexpr int kScratchNumbers = 8;
 
@@ -75,6 +79,7 @@ class FinishContext {
 
   /// Which description is number `fd` of this table; 0: none.
   [[nodiscard]] virtual uint32_t at(int fd) const = 0;
+  [[nodiscard]] virtual bool is_close_on_exec(int fd) const = 0;
   /// A number of the description in this table; -1: none.
   [[nodiscard]] virtual int number_of(uint32_t open_file_id) const = 0;
   /// Whether this is the first table of all that has every one of the descriptions: what must be done once
@@ -102,12 +107,16 @@ std::vector<const image::OpenFile*> single_open_file(const google::protobuf::Mes
 extern const Kind kRegularFile;
 extern const Kind kPipe;
 extern const Kind kEventFd;
+extern const Kind kTimerFd;
+extern const Kind kSignalFd;
+extern const Kind kEpoll;
+extern const Kind kUnixSocket;
+extern const Kind kInetSocket;
+extern const Kind kTty;
 
 /// The registry.
 inline constexpr std::array kKinds{
-    &kRegularFile,
-    &kPipe,
-    &kEventFd,
+    &kRegularFile, &kPipe, &kEventFd, &kTimerFd, &kSignalFd, &kEpoll, &kUnixSocket, &kInetSocket, &kTty,
 };
 
 }  // namespace godwit::making

@@ -49,9 +49,9 @@ struct Description {
 
 struct Table {
   const image::DescriptorTable* record;
-  pid_t owner = 0;                // the first task with it: who fills it
-  std::vector<size_t> units;      // made there, by lowest number
-  std::map<int, uint32_t> files;  // number to open file
+  pid_t owner = 0;                                      // the first task with it: who fills it
+  std::vector<size_t> units;                            // made there, by lowest number
+  std::map<int, const image::Descriptor*> descriptors;  // by number
 };
 
 }  // namespace
@@ -62,6 +62,7 @@ struct DescriptorPlan::State {
   std::vector<Table> tables;
   std::map<uint32_t, size_t> table_by_id;
   std::vector<const image::FileLock*> locks;
+  std::string_view boot_id;  // of the dump
   int first_free = 3;
   int first_scratch = 0;
   std::vector<int> made;  // descriptors of this process for tasks to inherit
@@ -138,9 +139,13 @@ class TableFinish : public making::FinishContext {
       : FinishContext(script_for_table, state.first_scratch), state_(state), table_(table) {}
 
   [[nodiscard]] uint32_t at(int fd) const override {
-    const auto& files = state_.tables[table_].files;
-    const auto found = files.find(fd);
-    return found == files.end() ? 0 : found->second;
+    const auto& descriptors = state_.tables[table_].descriptors;
+    const auto found = descriptors.find(fd);
+    return found == descriptors.end() ? 0 : found->second->open_file_id();
+  }
+
+  [[nodiscard]] bool is_close_on_exec(int fd) const override {
+    return state_.tables[table_].descriptors.at(fd)->close_on_exec();
   }
 
   [[nodiscard]] int number_of(uint32_t open_file_id) const override {
@@ -234,7 +239,7 @@ void DescriptorPlan::State::add_tables(const CheckpointImage& image) {
         throw error("descriptor {} of table {} leads to nothing", descriptor.fd(), record->id());
       }
       const int fd = static_cast<int>(descriptor.fd());
-      if (!table.files.try_emplace(fd, descriptor.open_file_id()).second) {
+      if (!table.descriptors.try_emplace(fd, &descriptor).second) {
         throw error("descriptor {} of table {} is there twice", fd, record->id());
       }
       first_free = std::max(first_free, fd + 1);
@@ -308,6 +313,9 @@ const Table* DescriptorPlan::State::owned_table(const image::Task& task) const {
 }
 
 DescriptorPlan::DescriptorPlan(const CheckpointImage& image) : state_(std::make_unique<State>()) {
+  for (const image::Checkpoint* header : image.all<image::Checkpoint>()) {
+    state_->boot_id = header->boot_id();
+  }
   state_->add_units(image);
   state_->add_tables(image);
   state_->decide_makers();
@@ -352,7 +360,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
   for (auto next = shared.begin(); next != shared.end();) {
     ScriptBuilder script = native.script();
     InheritedPlace place(script, state);
-    making::MakeContext context(script, files, shared_memory, place, state.first_scratch);
+    making::MakeContext context(script, files, shared_memory, place, state.first_scratch, state.boot_id);
     for (; next != shared.end() && script.size() < kNativeBatch; ++next) {
       state.set_subject(script, **next);
       (*next)->kind->make(*(*next)->record, context);
@@ -384,7 +392,7 @@ void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, 
                       {index, static_cast<int>(descriptor.fd()), descriptor.close_on_exec()});
     }
   }
-  making::MakeContext context(script, files, shared_memory, place, state.first_scratch);
+  making::MakeContext context(script, files, shared_memory, place, state.first_scratch, state.boot_id);
   for (const size_t i : table->units) {
     const Unit& unit = state.units[i];
     state.set_subject(script, unit);

@@ -1,0 +1,110 @@
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "dump/descriptor_kind.h"
+#include "dump/socket_options.h"
+#include "images-format/inet_socket.pb.h"
+#include "kernel/error.h"
+
+namespace godwit::collecting {
+
+namespace {
+
+constexpr uint8_t kClosed = 7;  // TCP_CLOSE and TCP_LISTEN of the kernel's net/tcp_states.h
+constexpr uint8_t kListening = 10;
+
+bool matches(const Description& description) {
+  return description.socket_domain == AF_INET || description.socket_domain == AF_INET6;
+}
+
+tcp_info info_of(int socket, const Description& description) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+    throw errno_error("cannot ask {} for its state", description.name());
+  }
+  return info;
+}
+
+void check_tcp(const Description& description, int socket) {
+  const tcp_info info = info_of(socket, description);
+  if (info.tcpi_state == kListening && info.tcpi_unacked > 0) {
+    throw refusal("{}, a listening TCP socket with connections that wait to be accepted,",
+                  description.name());
+  }
+  if (info.tcpi_state != kListening && (info.tcpi_state != kClosed || info.tcpi_segs_out > 0)) {
+    throw refusal("{}, a TCP connection,", description.name());
+  }
+}
+
+void check_udp(const Description& description, int socket) {
+  pollfd poll{socket, POLLIN, 0};
+  if (::poll(&poll, 1, 0) > 0 && (poll.revents & POLLIN) != 0) {
+    throw refusal("{}, a UDP socket with datagrams that wait to be read,", description.name());
+  }
+}
+
+void check(const Description& description, Context& context) {
+  const Fd socket = context.copy(description);
+  const std::string name = description.name();
+  const int type = socket_option(socket.get(), SOL_SOCKET, SO_TYPE, name);
+  const int protocol = socket_option(socket.get(), SOL_SOCKET, SO_PROTOCOL, name);
+  if (type == SOCK_STREAM && protocol == IPPROTO_TCP) {
+    check_tcp(description, socket.get());
+  } else if (type == SOCK_DGRAM && protocol == IPPROTO_UDP) {
+    check_udp(description, socket.get());
+  } else {
+    throw refusal("{}, an internet socket of type {} and protocol {},", name, type, protocol);
+  }
+}
+
+using NameCall = int (*)(int, sockaddr*, socklen_t*) noexcept;
+
+/// Empty: there is none.
+std::string address(int socket, NameCall call, const Description& description) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (call(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+    if (errno == ENOTCONN) {
+      return {};
+    }
+    throw errno_error("cannot ask {} for its address", description.name());
+  }
+  in_port_t port = 0;  // stands at the same place in both families
+  std::memcpy(&port, reinterpret_cast<const char*>(&storage) + offsetof(sockaddr_in, sin_port), sizeof port);
+  return port == 0 ? std::string() : std::string(reinterpret_cast<const char*>(&storage), size);
+}
+
+void collect(std::span<const Description* const> descriptions, Context& context) {
+  SocketOptionReader options;
+  for (const Description* description : descriptions) {
+    const Fd socket = context.copy(*description);
+    const std::string name = description->name();
+    auto record = std::make_unique<image::InetSocket>();
+    description->fill(*record->mutable_open_file());
+    record->set_inode(description->info.inode);
+    record->set_family(description->socket_domain);
+    record->set_type(socket_option(socket.get(), SOL_SOCKET, SO_TYPE, name));
+    record->set_protocol(socket_option(socket.get(), SOL_SOCKET, SO_PROTOCOL, name));
+    record->set_local_address(address(socket.get(), ::getsockname, *description));
+    if (record->type() == SOCK_STREAM) {
+      const tcp_info info = info_of(socket.get(), *description);
+      record->set_listening(info.tcpi_state == kListening);
+      record->set_backlog(record->listening() ? info.tcpi_sacked : 0);
+    } else {
+      record->set_remote_address(address(socket.get(), ::getpeername, *description));
+    }
+    options.read(socket.get(), name, *record->mutable_options());
+    context.add(std::move(record));
+  }
+}
+
+}  // namespace
+
+constinit const Kind kInetSocket{"internet socket", matches, check, collect};
+
+}  // namespace godwit::collecting

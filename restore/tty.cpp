@@ -1,0 +1,65 @@
+#include <asm/ioctls.h>
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <span>
+
+#include "images-format/tty.pb.h"
+#include "kernel/error.h"
+#include "kernel/fd.h"
+#include "restore/descriptor_kind.h"
+
+namespace godwit::making {
+
+namespace {
+
+constexpr std::string_view kOwnTerminal = "/dev/tty";
+
+/// The terminal of whoever restores: what its standard descriptors lead to.
+std::string our_terminal() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::isatty(fd) != 0) {
+      return read_link(fmt::format("/proc/self/fd/{}", fd));
+    }
+  }
+  return std::string(kOwnTerminal);
+}
+
+void make(const google::protobuf::Message& message, MakeContext& context) {
+  const auto& record = static_cast<const image::Tty&>(message);
+  ScriptBuilder& script = context.script;
+  const std::string path = record.path() == kOwnTerminal ? record.path() : our_terminal();
+  const Slot terminal =
+      script.call_to_slot("open the terminal that we were started from", SYS_openat,
+                          {AT_FDCWD, script.string(path), record.open_file().flags() | O_NOCTTY | O_CLOEXEC});
+  context.deliver(record.open_file(), terminal);
+}
+
+void finish(const google::protobuf::Message& message, FinishContext& context) {
+  const auto& record = static_cast<const image::Tty&>(message);
+  const uint32_t id = record.open_file().id();
+  if (!context.is_first_with({id})) {
+    return;
+  }
+  ScriptBuilder& script = context.script;
+  const int terminal = context.number_of(id);
+  const auto set = [&](const char* doing, unsigned long request, const std::string& value) {
+    if (!value.empty()) {
+      script.call(doing, SYS_ioctl, {terminal, request, script.bytes(std::as_bytes(std::span(value)))});
+    }
+  };
+  set("set the terminal's modes", TCSETS2, record.termios());
+  set("set the terminal's size", TIOCSWINSZ, record.window_size());
+  if (record.foreground_group() != 0) {
+    const uint64_t group = script.object(record.foreground_group());
+    script.call("bring the job to the foreground", SYS_ioctl, {terminal, TIOCSPGRP, group});
+  }
+}
+
+}  // namespace
+
+constinit const Kind kTty{RecordType::Tty, "terminal", single_open_file<image::Tty>, make, finish};
+
+}  // namespace godwit::making
