@@ -87,6 +87,7 @@ extern const Kind kEpoll;
 extern const Kind kUnixSocket;
 extern const Kind kInetSocket;
 extern const Kind kTty;
+extern const Kind kMemFd;
 
 /// The registry.
 inline constexpr std::array kKinds{

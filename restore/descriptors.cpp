@@ -21,6 +21,9 @@ using making::kScratchNumbers;
 namespace {
 
 constexpr uint32_t kHighestDescriptor = 1U << 30;  // the kernel's own limit of fs.nr_open is just below
+// Where all lower numbers are taken, freshly made descriptors get the next ones above: two at once, by
+// pipe2(2) and socketpair(2). Scratch numbers lie above these.
+constexpr int kFreshAtOnce = 2;
 constexpr size_t kNativeBytes = size_t{64} << 20;  // room; only what is used costs memory
 constexpr size_t kNativeBatch = size_t{8} << 20;
 
@@ -352,6 +355,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
       }
     }
   }
+  state.first_scratch += kFreshAtOnce;
   allow_descriptors(next_descriptor());
   if (shared.empty()) {
     return;

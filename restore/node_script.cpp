@@ -244,11 +244,13 @@ class NodeScript {
     script_.call("close what is the coordinator's", SYS_close_range, {0, context_.first_descriptor - 1, 0});
     context_.descriptors.emit_place(script_, *node_.task, context_.layout.files,
                                     context_.layout.shared_memory);
-    context_.descriptors.emit_finish(script_, *node_.task);
     about_node();
     emit_filesystem(script_, *node_.task);
     about_node();
     script_.call("close what is the coordinator's", SYS_close_range, {context_.first_descriptor, ~0U, 0});
+    // After the last close: closing any descriptor of a file gives up the POSIX locks on it.
+    context_.descriptors.emit_finish(script_, *node_.task);
+    about_node();
   }
 
   void emit_task() {

@@ -16,6 +16,7 @@
 #include "images-format/checkpoint_reader.h"
 #include "images-format/checkpoint_writer.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "parasite/native.h"
 #include "restore/descriptors.h"
 #include "restore/file.h"
@@ -106,6 +107,9 @@ void dump_descriptors(pid_t first, pid_t second, MemoryWriter& writer) {
   SharedMemoryTable shared_memory;
   MemoryObjectIds ids;
   DescriptorCollector collector(files, shared_memory, false);
+  image::Checkpoint header;
+  header.set_boot_id(read_file("/proc/sys/kernel/random/boot_id").substr(0, 36));
+  writer.add(header);
   add_task(writer, collector, first);
   if (second > 0) {
     add_task(writer, collector, second);
