@@ -11,9 +11,10 @@ struct Entry {
 
 /// One line a workload.
 constexpr Entry kWorkloads[] = {
-    {"threads"}, {"registers"},   {"signals"},       {"syscalls"},   {"blocked_io"}, {"timers"},
-    {"rlimits"}, {"credentials"}, {"seccomp"},       {"scheduling"}, {"fs"},         {"process"},
-    {"tree"},    {"memory"},      {"file_mappings"}, {"cow"},        {"shm"},
+    {"threads"}, {"registers"},   {"signals"},       {"syscalls"},    {"blocked_io"}, {"timers"},
+    {"rlimits"}, {"credentials"}, {"seccomp"},       {"scheduling"},  {"fs"},         {"process"},
+    {"tree"},    {"memory"},      {"file_mappings"}, {"cow"},         {"shm"},        {"regular_file"},
+    {"pipe"},    {"epoll"},       {"unix_socket"},   {"inet_socket"}, {"file_lock"},
 };
 
 std::vector<RoundTripCase> cases(bool once_only) {
