@@ -81,7 +81,6 @@ class Dump {
     writer_->commit();
     if (!let_go_early) {
       part_with(freezer);
-      report_.frozen_ns = monotonic_ns() - freezer.began_ns();
     }
     return report_;
   }
@@ -244,9 +243,12 @@ class Dump {
     if (options_.after == DumpOptions::After::LeaveStopped) {
       give_back_critical_sections();
       freezer.leave_stopped();
+      report_.frozen_ns = monotonic_ns() - freezer.began_ns();
     } else {
       freezer.kill_all();
+      report_.frozen_ns = monotonic_ns() - freezer.began_ns();
       tasks_.clear();
+      freezer.wait_until_reaped();
     }
   }
 

@@ -32,7 +32,7 @@ constexpr uint64_t kVforkLimit = 2000 * kMillisecond;
 /// How long anything else may stay in an uninterruptible sleep.
 constexpr uint64_t kStopLimit = 10'000 * kMillisecond;
 /// How long killed orphans are given to be reaped by whoever inherits them.
-constexpr uint64_t kReapLimit = 200 * kMillisecond;
+constexpr uint64_t kReapLimit = 20 * kMillisecond;
 
 void pause_ns(uint64_t nanoseconds) {
   const timespec pause{0, static_cast<long>(nanoseconds)};
@@ -408,11 +408,12 @@ void Freezer::kill_all() {
     }
   }
   threads_.clear();
+}
+
+void Freezer::wait_until_reaped() const {
   const uint64_t start = monotonic_ns();
   Backoff backoff;
-  const auto left = [](const FrozenTask& task) {
-    return (task.parent != 0 || task.stat.parent == 1) && ::kill(task.pid(), 0) == 0;
-  };
+  const auto left = [](const FrozenTask& task) { return task.parent != 0 && ::kill(task.pid(), 0) == 0; };
   while (std::any_of(tasks_.begin(), tasks_.end(), left) && monotonic_ns() - start < kReapLimit) {
     backoff.rest();
   }

@@ -49,6 +49,8 @@ class Freezer {
   /// Kills everything and waits until no thread is left. What remains of the root is a zombie, unless its
   /// parent has reaped it; of the others a zombie at most until whoever inherits them reaps it.
   void kill_all();
+  /// After kill_all: gives whoever inherits the orphans a moment to reap them, so that their pids are free.
+  void wait_until_reaped() const;
 
  private:
   struct Thread {

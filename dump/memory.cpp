@@ -160,7 +160,9 @@ void MemoryCopier::copy(const std::function<void(uint64_t, uint64_t)>& progress)
   }
   // A helper costs more than a few blocks.
   const size_t helpers = std::min(helpers_.size(), blocks_.size() / 4);
-  start_.release(static_cast<std::ptrdiff_t>(helpers));
+  if (helpers > 0) {
+    start_.release(static_cast<std::ptrdiff_t>(helpers));
+  }
   try {
     while (copy_next(buffers_.front())) {
       progress(bytes_done_.load(std::memory_order_relaxed), total);

@@ -1,6 +1,7 @@
 #include "images-format/record.h"
 
 #include <array>
+#include <typeinfo>
 
 #include "images-format/checkpoint.pb.h"
 #include "images-format/descriptor.pb.h"
@@ -71,13 +72,13 @@ const RecordKind* find_record_kind(uint32_t type) {
 }
 
 RecordType record_type_of(const google::protobuf::Message& message) {
-  const google::protobuf::Descriptor* descriptor = message.GetDescriptor();
+  // Not by descriptor: those are only built when first asked for, which takes longer than all else here.
   for (const RecordKind& kind : kKinds) {
-    if (kind.prototype().GetDescriptor() == descriptor) {
+    if (typeid(kind.prototype()) == typeid(message)) {
       return kind.type;
     }
   }
-  throw error("{} is no record of a checkpoint", descriptor->full_name());
+  throw error("{} is no record of a checkpoint", message.GetTypeName());
 }
 
 }  // namespace godwit
