@@ -27,6 +27,11 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+/// It isn't stopped: it may still have been on its way into its system call.
+bool comes_to_sleep(pid_t task) {
+  return wait_until([&] { return state_of(task) == 'S'; });
+}
+
 class Cli : public testing::Test {
  protected:
   /// One line, which names program and command.
@@ -179,7 +184,7 @@ TEST_F(Cli, DumpOfATracedTask) {
   const pid_t traced = launch({"/bin/sleep", "1000"});
   ASSERT_EQ(::ptrace(PTRACE_SEIZE, traced, 0, 0), 0);
   expect_dump_refused(traced, "trace");
-  EXPECT_EQ(state_of(traced), 'S');
+  EXPECT_TRUE(comes_to_sleep(traced));
 }
 
 TEST_F(Cli, DumpIntoADirectoryThatIsInUse) {
@@ -188,13 +193,13 @@ TEST_F(Cli, DumpIntoADirectoryThatIsInUse) {
   std::ofstream(checkpoint_ + "/precious") << "content";
   expect_failure({"dump", "-t", std::to_string(task), "-D", checkpoint_}, checkpoint_);
   EXPECT_EQ(try_read(checkpoint_ + "/precious"), "content");
-  EXPECT_EQ(state_of(task), 'S');
+  EXPECT_TRUE(comes_to_sleep(task));
 }
 
 TEST_F(Cli, DumpIntoADirectoryThatCannotBeMade) {
   const pid_t task = launch({"/bin/sleep", "1000"});
   expect_failure({"dump", "-t", std::to_string(task), "-D", directory_ / "no/such/place"}, "no/such");
-  EXPECT_EQ(state_of(task), 'S');
+  EXPECT_TRUE(comes_to_sleep(task));
 }
 
 TEST_F(Cli, NoCheckpointInThatPlace) {
