@@ -250,6 +250,14 @@ Status parse_status(std::string_view text) {
       status.namespace_pids = take_numbers<pid_t>(line);
     } else if (key == "VmLck") {
       status.locked_kib = line.take_number<uint64_t>();
+    } else if (key == "SigPnd") {
+      status.pending = line.take_number<uint64_t>(16);
+    } else if (key == "ShdPnd") {
+      status.shared_pending = line.take_number<uint64_t>(16);
+    } else if (key == "SigIgn") {
+      status.ignored = line.take_number<uint64_t>(16);
+    } else if (key == "SigCgt") {
+      status.caught = line.take_number<uint64_t>(16);
     } else if (key == "CapInh") {
       status.inheritable = line.take_number<uint64_t>(16);
     } else if (key == "CapPrm") {

@@ -59,8 +59,12 @@ struct Status {
   std::vector<uint32_t> groups;
   std::vector<pid_t> namespace_pids;  // NSpid: one a level, the outermost first
   uint32_t umask = 0;
-  uint64_t locked_kib = 0;   // VmLck
-  uint64_t inheritable = 0;  // capability sets
+  uint64_t locked_kib = 0;      // VmLck
+  uint64_t pending = 0;         // signals, bit n-1 is signal n: SigPnd, of the thread
+  uint64_t shared_pending = 0;  // ShdPnd, of the process
+  uint64_t ignored = 0;         // SigIgn
+  uint64_t caught = 0;          // SigCgt
+  uint64_t inheritable = 0;     // capability sets
   uint64_t permitted = 0;
   uint64_t effective = 0;
   uint64_t bounding = 0;

@@ -17,7 +17,7 @@
 #include <optional>
 
 #include "kernel/error.h"
-#include "kernel/fd.h"
+#include "kernel/procfs.h"
 #include "kernel/remote.h"
 #include "parasite/engine/engine.h"
 #include "parasite/remote_call.h"
@@ -33,29 +33,13 @@ constexpr uint64_t page_up(uint64_t value) {
   return (value + 4095) & ~uint64_t{4095};
 }
 
-struct SignalSets {
-  uint64_t caught = 0;
-  uint64_t pending = 0;
-};
-
-SignalSets signal_sets(pid_t pid) {
-  SignalSets sets;
-  const std::string status = read_file(fmt::format("/proc/{}/status", pid));
-  const auto field = [&](const char* name) {
-    const size_t at = status.find(name);
-    return at == std::string::npos ? 0 : strtoull(status.c_str() + at + strlen(name), nullptr, 16);
-  };
-  sets.caught = field("\nSigCgt:\t");
-  sets.pending = field("\nSigPnd:\t") | field("\nShdPnd:\t");
-  return sets;
-}
-
 /// A signal whose delivery changes nothing unless a tracer looks: ignored by default, without a handler
 /// here, and not pending.
 int quiet_signal(pid_t pid) {
-  const SignalSets sets = signal_sets(pid);
+  const procfs::Status status = procfs::read_status(pid, pid);
+  const uint64_t busy = status.caught | status.pending | status.shared_pending;
   for (const int signal : {SIGURG, SIGWINCH, SIGCHLD}) {
-    if (((sets.caught | sets.pending) >> (signal - 1) & 1) == 0) {
+    if ((busy >> (signal - 1) & 1) == 0) {
       return signal;
     }
   }

@@ -2,8 +2,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <csignal>
-
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/log.h"
@@ -16,12 +14,6 @@ Baseline Baseline::of_this_process() {
   b.status = procfs::read_status(getpid(), getpid());
   for (size_t resource = 0; resource < b.limits.size(); ++resource) {
     ::getrlimit(static_cast<__rlimit_resource>(resource), &b.limits[resource]);
-  }
-  for (int signal = 1; signal <= 64; ++signal) {
-    struct sigaction action {};
-    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) {
-      b.ignored_signals |= uint64_t{1} << (signal - 1);
-    }
   }
   b.scheduling = read_scheduling(0);
   b.oom_score_adj = procfs::read_number("/proc/self/oom_score_adj");

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <atomic>
-#include <csignal>
 
 #include "kernel/remote.h"
 
@@ -36,12 +35,30 @@ struct MemoryFiller::Target {
   std::function<void()> done;
   std::atomic<size_t> left = 0;
 
-  void write(const BlockPiece& piece, std::span<const std::byte> data) const {
-    if (pid == 0) {
-      write_to_file(descriptor, piece.first_page * kPageSize, data);
-    } else {
-      RemoteMemory(pid).write(piece.first_page * kPageSize, data);
+  /// All pieces of a block. Into a process by one call, if nothing is in its way.
+  void write(std::span<const BlockPiece> pieces, std::span<const std::byte> block) const {
+    if (pid != 0 && write_at_once(pieces, block)) {
+      return;
     }
+    for (const BlockPiece& piece : pieces) {
+      const auto data = block.subspan(piece.page_in_block * kPageSize, piece.pages * kPageSize);
+      if (pid == 0) {
+        write_to_file(descriptor, piece.first_page * kPageSize, data);
+      } else {
+        RemoteMemory(pid).write(piece.first_page * kPageSize, data);
+      }
+    }
+  }
+  [[nodiscard]] bool write_at_once(std::span<const BlockPiece> pieces,
+                                   std::span<const std::byte> block) const {
+    std::array<iovec, kPagesPerBlock> remote{};
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): addresses in another process
+      remote[i] = {reinterpret_cast<void*>(pieces[i].first_page * kPageSize), pieces[i].pages * kPageSize};
+    }
+    iovec local{const_cast<std::byte*>(block.data()), block.size()};
+    return ::process_vm_writev(pid, &local, 1, remote.data(), pieces.size(), 0) ==
+           static_cast<ssize_t>(block.size());
   }
   void write_zeros() const {
     static const std::array<std::byte, size_t{16} * kPageSize> zero{};
@@ -118,9 +135,7 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
 void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
   const std::span<std::byte> block = buffer.first(job.block->pages() * kPageSize);
   pages_.read_block(*job.block, block);
-  for (const BlockPiece& piece : job.pieces) {
-    job.target->write(piece, block.subspan(piece.page_in_block * kPageSize, piece.pages * kPageSize));
-  }
+  job.target->write(job.pieces, block);
   {
     const std::lock_guard lock(mutex_);
     bytes_ += block.size();

@@ -53,8 +53,9 @@ image::Scheduling read_scheduling(pid_t tid) {
 
 void apply_scheduling(pid_t tid, const image::Scheduling& s, const Baseline& baseline) {
   const image::Scheduling& have = baseline.scheduling;
+  // Outside SCHED_DEADLINE the runtime is a slice that the kernel chooses.
   if (s.policy() != have.policy() || s.nice() != have.nice() || s.priority() != have.priority() ||
-      s.flags() != have.flags() || s.runtime_ns() != have.runtime_ns()) {
+      s.flags() != have.flags() || s.policy() == SCHED_DEADLINE) {
     Attributes wanted{};
     wanted.size = offsetof(Attributes, util_min);
     wanted.policy = s.policy();

@@ -33,7 +33,7 @@ void emit_signal_actions(ScriptBuilder& script, const image::Task& task, const B
   const KernelAction by_default{};
   for (int signal = 1; signal <= 64; ++signal) {
     const uint64_t bit = uint64_t{1} << (signal - 1);
-    if ((listed & bit) == 0 && (signal == SIGCHLD || (baseline.ignored_signals & bit) != 0)) {
+    if ((listed & bit) == 0 && (signal == SIGCHLD || (baseline.status.ignored & bit) != 0)) {
       script.call("set a signal action", SYS_rt_sigaction,
                   {signal, script.object(by_default), 0, sizeof(uint64_t)});
     }

@@ -23,9 +23,8 @@ namespace godwit {
 
 /// What every task inherits from the coordinator: what is like that already isn't set again.
 struct Baseline {
-  procfs::Status status;  // credentials and capabilities
+  procfs::Status status;  // credentials, capabilities, ignored signals
   std::array<rlimit, RLIM_NLIMITS> limits{};
-  uint64_t ignored_signals = 0;
   image::Scheduling scheduling;
   int64_t oom_score_adj = 0;
   uint32_t securebits = 0;
