@@ -1,6 +1,5 @@
 #include "dump/header.h"
 
-#include <cpuid.h>
 #include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/procfs.h"
+#include "kernel/xsave.h"
 
 namespace godwit {
 
@@ -24,26 +24,6 @@ uint64_t clock_ns(clockid_t clock) {
   timespec now{};
   ::clock_gettime(clock, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
-/// XCR0: which components of xsave the kernel has switched on.
-uint64_t xsave_features() {
-  uint32_t low = 0;
-  uint32_t high = 0;
-  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return uint64_t{high} << 32 | low;
-}
-
-void describe_xsave(image::Checkpoint& header) {
-  unsigned a = 0;
-  unsigned size = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  if (__get_cpuid_count(0xd, 0, &a, &size, &c, &d) == 0) {
-    throw error("this CPU has no xsave");
-  }
-  header.set_xsave_features(xsave_features());
-  header.set_xsave_size(size);
 }
 
 /// All tasks have the kernel's vdso, and so do we.
@@ -78,7 +58,9 @@ image::Checkpoint describe_machine() {
   boot.resize(boot.find_last_not_of('\n') + 1);
   header.set_boot_id(boot);
   header.set_page_size(kPageSize);
-  describe_xsave(header);
+  const XsaveLayout xsave = xsave_layout();
+  header.set_xsave_features(xsave.features);
+  header.set_xsave_size(xsave.bytes);
   describe_vdso(*header.mutable_vdso());
   return header;
 }

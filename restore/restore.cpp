@@ -12,6 +12,7 @@
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "restore/descriptors.h"
+#include "restore/machine.h"
 #include "restore/memory.h"
 #include "restore/node_script.h"
 #include "restore/plan.h"
@@ -314,6 +315,7 @@ class Restore {
 pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
               const RestoreCallbacks& callbacks) {
   try {
+    check_machine(image.header());
     return Restore(image, options, callbacks).run();
   } catch (Error& e) {
     e.in("restore");
