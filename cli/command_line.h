@@ -39,6 +39,7 @@ class CommandLine {
   /// Puts log lines and hidden features in force, too. False: help was asked for, and has been printed.
   /// Throws UsageError.
   [[nodiscard]] bool parse(Arguments arguments);
+  [[nodiscard]] bool verbose() const { return verbosity_ > 0; }
 
  private:
   struct Parser;

@@ -9,8 +9,9 @@ namespace {
 
 constexpr CommandText kText{
     "inspect", "DIR [--json] [WHAT] [-v]",
-    "Shows what is in the checkpoint DIR: all of it, or only WHAT: tasks, files, pipes and so on. Memory is\n"
-    "shown as an index of what is where, not by content.\n",
+    "Shows what is in the checkpoint DIR: its tasks as a tree, or a table of WHAT: tasks, files, mappings,\n"
+    "descriptors, memory, pipes and so on. With --json all of it; -v adds long bytes, such as xsave areas.\n"
+    "The content of memory isn't shown, only what is where.\n",
     "  godwit inspect /var/tmp/redis                    everything\n"
     "  godwit inspect /var/tmp/redis tasks              only the tasks\n"
     "  godwit inspect /var/tmp/redis --json | jq .tasks"};
@@ -29,7 +30,7 @@ int run_inspect(Arguments arguments) {
     return kDone;
   }
   const CheckpointImage image = CheckpointImage::open_directory(directory);
-  print_out(as_json ? checkpoint_json(image, what) : checkpoint_text(image, what));
+  print_out(as_json ? checkpoint_json(image, what, line.verbose()) : checkpoint_text(image, what));
   return kDone;
 }
 

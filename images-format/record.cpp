@@ -33,27 +33,42 @@ const google::protobuf::Message& prototype() {
   return Message::default_instance();
 }
 
+template <typename Message>
+void own_open_file(const google::protobuf::Message& record, const OpenFileVisitor& visit) {
+  visit(static_cast<const Message&>(record).open_file());
+}
+
+template <typename Message>
+void open_files_of_ends(const google::protobuf::Message& record, const OpenFileVisitor& visit) {
+  for (const auto& end : static_cast<const Message&>(record).ends()) {
+    visit(end.open_file());
+  }
+}
+
 constexpr std::array kKinds = {
-    RecordKind{RecordType::Checkpoint, "checkpoint", prototype<image::Checkpoint>},
-    RecordKind{RecordType::Task, "tasks", prototype<image::Task>},
-    RecordKind{RecordType::Mm, "mappings", prototype<image::Mm>},
-    RecordKind{RecordType::MemoryObject, "memory", prototype<image::MemoryObject>},
-    RecordKind{RecordType::SharedMemory, "shared-memory", prototype<image::SharedMemory>},
-    RecordKind{RecordType::File, "files", prototype<image::File>},
-    RecordKind{RecordType::DescriptorTable, "descriptors", prototype<image::DescriptorTable>},
-    RecordKind{RecordType::SeccompFilter, "seccomp-filters", prototype<image::SeccompFilter>},
-    RecordKind{RecordType::FileLock, "file-locks", prototype<image::FileLock>},
-    RecordKind{RecordType::RegularFile, "regular-files", prototype<image::RegularFile>},
-    RecordKind{RecordType::Pipe, "pipes", prototype<image::Pipe>},
-    RecordKind{RecordType::EventFd, "eventfds", prototype<image::EventFd>},
-    RecordKind{RecordType::TimerFd, "timerfds", prototype<image::TimerFd>},
-    RecordKind{RecordType::SignalFd, "signalfds", prototype<image::SignalFd>},
-    RecordKind{RecordType::Epoll, "epolls", prototype<image::Epoll>},
-    RecordKind{RecordType::UnixSocket, "unix-sockets", prototype<image::UnixSocket>},
-    RecordKind{RecordType::InetSocket, "inet-sockets", prototype<image::InetSocket>},
-    RecordKind{RecordType::Tty, "ttys", prototype<image::Tty>},
-    RecordKind{RecordType::MemFd, "memfds", prototype<image::MemFd>},
-    RecordKind{RecordType::Closing, "closing", prototype<image::Closing>},
+    RecordKind{RecordType::Checkpoint, "checkpoint", prototype<image::Checkpoint>, nullptr},
+    RecordKind{RecordType::Task, "tasks", prototype<image::Task>, nullptr},
+    RecordKind{RecordType::Mm, "mappings", prototype<image::Mm>, nullptr},
+    RecordKind{RecordType::MemoryObject, "memory", prototype<image::MemoryObject>, nullptr},
+    RecordKind{RecordType::SharedMemory, "shared-memory", prototype<image::SharedMemory>, nullptr},
+    RecordKind{RecordType::File, "files", prototype<image::File>, nullptr},
+    RecordKind{RecordType::DescriptorTable, "descriptors", prototype<image::DescriptorTable>, nullptr},
+    RecordKind{RecordType::SeccompFilter, "seccomp-filters", prototype<image::SeccompFilter>, nullptr},
+    RecordKind{RecordType::FileLock, "file-locks", prototype<image::FileLock>, nullptr},
+    RecordKind{RecordType::RegularFile, "regular-files", prototype<image::RegularFile>,
+               own_open_file<image::RegularFile>},
+    RecordKind{RecordType::Pipe, "pipes", prototype<image::Pipe>, open_files_of_ends<image::Pipe>},
+    RecordKind{RecordType::EventFd, "eventfds", prototype<image::EventFd>, own_open_file<image::EventFd>},
+    RecordKind{RecordType::TimerFd, "timerfds", prototype<image::TimerFd>, own_open_file<image::TimerFd>},
+    RecordKind{RecordType::SignalFd, "signalfds", prototype<image::SignalFd>, own_open_file<image::SignalFd>},
+    RecordKind{RecordType::Epoll, "epolls", prototype<image::Epoll>, own_open_file<image::Epoll>},
+    RecordKind{RecordType::UnixSocket, "unix-sockets", prototype<image::UnixSocket>,
+               open_files_of_ends<image::UnixSocket>},
+    RecordKind{RecordType::InetSocket, "inet-sockets", prototype<image::InetSocket>,
+               own_open_file<image::InetSocket>},
+    RecordKind{RecordType::Tty, "ttys", prototype<image::Tty>, own_open_file<image::Tty>},
+    RecordKind{RecordType::MemFd, "memfds", prototype<image::MemFd>, own_open_file<image::MemFd>},
+    RecordKind{RecordType::Closing, "closing", prototype<image::Closing>, nullptr},
 };
 
 }  // namespace
@@ -79,6 +94,13 @@ RecordType record_type_of(const google::protobuf::Message& message) {
     }
   }
   throw error("{} is no record of a checkpoint", message.GetTypeName());
+}
+
+void for_each_open_file(const Record& record, const OpenFileVisitor& visit) {
+  const RecordKind* kind = find_record_kind(static_cast<uint32_t>(record.type));
+  if (kind != nullptr && kind->open_files != nullptr) {
+    kind->open_files(*record.message, visit);
+  }
 }
 
 }  // namespace godwit

@@ -3,9 +3,14 @@
 #include <google/protobuf/message.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
+
+namespace godwit::image {
+class OpenFile;
+}
 
 namespace godwit {
 
@@ -33,11 +38,15 @@ enum class RecordType : uint32_t {
   Closing = 255,
 };
 
+using OpenFileVisitor = std::function<void(const image::OpenFile&)>;
+
 /// The registry of records: one line a kind. A type that isn't here is refused by a reader.
 struct RecordKind {
   RecordType type;
   std::string_view name;  // as `godwit inspect` calls it: "tasks", "pipes"
   const google::protobuf::Message& (*prototype)();
+  /// Visits the open file descriptions that such a record makes. Null: it makes none.
+  void (*open_files)(const google::protobuf::Message& record, const OpenFileVisitor& visit);
 };
 
 [[nodiscard]] std::span<const RecordKind> record_kinds();
@@ -50,5 +59,8 @@ struct Record {
   RecordType type;
   std::unique_ptr<google::protobuf::Message> message;
 };
+
+/// The open file descriptions that a record makes, each once: its own, or those of its ends.
+void for_each_open_file(const Record& record, const OpenFileVisitor& visit);
 
 }  // namespace godwit

@@ -3,7 +3,6 @@
 #include <climits>
 
 #include "images-format/frame.h"
-#include "images-format/open_file.h"
 #include "images-format/page_store.h"
 #include "images-format/validate_index.h"
 

@@ -15,7 +15,6 @@
 #include "images-format/file_lock.pb.h"
 #include "images-format/inet_socket.pb.h"
 #include "images-format/memfd.pb.h"
-#include "images-format/open_file.h"
 #include "images-format/page_store.h"
 #include "images-format/pipe.pb.h"
 #include "images-format/regular_file.pb.h"

@@ -50,6 +50,7 @@ class MemoryPages final : public PageSink, public PageSource {
   image::PageBlock write_block(std::span<const std::byte> pages) override;
   void read_block(const image::PageBlock& block, std::span<std::byte> out) const override;
   [[nodiscard]] std::vector<std::byte>& bytes() { return bytes_; }
+  [[nodiscard]] const std::vector<std::byte>& bytes() const { return bytes_; }
 
  private:
   std::vector<std::byte> bytes_;
