@@ -1,6 +1,7 @@
 #include "images-format/checkpoint_reader.h"
 
 #include <fcntl.h>
+#include <google/protobuf/stubs/logging.h>
 #include <sys/stat.h>
 
 #include "images-format/frame.h"
@@ -21,6 +22,8 @@ Record parse(const Frame& frame, size_t index) {
     throw Error(fmt::format("frame {} is a record of the unknown type {}", index, frame.type), 0,
                 "the checkpoint comes from a newer godwit");
   }
+  // protobuf would print to stderr what is wrong with a record; the Error says enough.
+  const google::protobuf::LogSilencer silence;
   Record record{kind->type, std::unique_ptr<google::protobuf::Message>(kind->prototype().New())};
   if (!record.message->ParseFromArray(frame.payload.data(), static_cast<int>(frame.payload.size()))) {
     throw Error(fmt::format("frame {} isn't a well-formed record of {}", index, kind->name), 0, kDamaged);
