@@ -27,13 +27,14 @@ struct Description {
   uint32_t id = 0;
   pid_t pid = 0;
   int fd = -1;
-  std::string link;        // text of /proc/PID/fd/N
-  FdInfo info;             // as fdinfo of that descriptor says
-  struct stat status {};   // only if the link is a path
-  int socket_domain = -1;  // AF_*; only of sockets
+  std::string link;          // text of /proc/PID/fd/N
+  FdInfo info;               // as fdinfo of that descriptor says
+  struct stat status {};     // only if the link is a path
+  int socket_domain = -1;    // AF_*; only of sockets
+  image::SignalOwner owner;  // with a pid, a signal or O_ASYNC only where somebody has asked for signals
 
   [[nodiscard]] bool has_path() const { return link.starts_with('/'); }
-  [[nodiscard]] uint32_t flags() const;  // without O_CLOEXEC
+  [[nodiscard]] uint32_t flags() const;  // without O_CLOEXEC and O_ASYNC
   [[nodiscard]] std::string proc_link() const;
   /// "descriptor 5 of task 41 (pipe:[1234])"
   [[nodiscard]] std::string name() const;
@@ -94,7 +95,7 @@ inline constexpr std::array kKinds{
     &kRegularFile, &kPipe, &kEventFd, &kTimerFd, &kSignalFd, &kEpoll, &kUnixSocket, &kInetSocket, &kTty,
 };
 
-/// Throws a refusal if signals are sent to somebody when the file becomes ready (F_SETOWN, F_SETSIG).
-void check_no_owner(const Description& description, int copy);
+/// Who is signalled about the description; `copy`: a descriptor of it in this process. Throws Error.
+[[nodiscard]] image::SignalOwner signal_owner(const Description& description, int copy);
 
 }  // namespace godwit::collecting

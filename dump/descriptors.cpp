@@ -150,12 +150,9 @@ void DescriptorCollector::State::identify(Description& description, int links) {
   if (description.has_path() && ::fstatat(links, number.c_str(), &description.status, 0) != 0) {
     throw errno_error("cannot stat {}", description.name());
   }
-  if ((description.info.flags & O_ASYNC) != 0) {
-    throw refusal("{} with O_ASYNC", description.name());
-  }
   if ((description.info.flags & O_PATH) == 0 && can_send_signals(description)) {
     const Fd copy = context.copy(description);
-    check_no_owner(description, copy.get());
+    description.owner = collecting::signal_owner(description, copy.get());
     socklen_t size = sizeof description.socket_domain;
     if (description.link.starts_with("socket:") &&
         ::getsockopt(copy.get(), SOL_SOCKET, SO_DOMAIN, &description.socket_domain, &size) != 0) {

@@ -12,6 +12,7 @@
 #include "parasite/native.h"
 #include "restore/descriptor_kind.h"
 #include "restore/file_lock.h"
+#include "restore/signal_owner.h"
 
 namespace godwit {
 
@@ -46,6 +47,7 @@ struct Unit {
 
 struct Description {
   size_t unit;
+  const image::OpenFile* file;
   std::vector<Use> uses;  // by table and number, ascending
   int inherited = -1;     // where tasks inherit it from
 };
@@ -220,7 +222,7 @@ void DescriptorPlan::State::add_units(const CheckpointImage& image) {
     for (const image::OpenFile* file : (*kind)->open_files(*record.message)) {
       unit.open_file_ids.push_back(file->id());
       if (file->id() == 0 ||
-          !descriptions.try_emplace(file->id(), Description{units.size(), {}, -1}).second) {
+          !descriptions.try_emplace(file->id(), Description{units.size(), file, {}, -1}).second) {
         throw error("open file {} is described twice", file->id());
       }
     }
@@ -418,6 +420,12 @@ void DescriptorPlan::emit_finish(ScriptBuilder& script, const image::Task& task)
     if (owner && here && unit.kind->finish != nullptr) {
       state.set_subject(script, unit);
       unit.kind->finish(*unit.record, context);
+    }
+  }
+  for (const auto& [id, description] : state.descriptions) {
+    if (description.file->has_owner() && owner && context.is_first_with({id})) {
+      state.set_subject(script, state.units[description.unit]);
+      emit_signal_owner(script, *description.file, context.number_of(id));
     }
   }
   // Last: closing any descriptor of a file would give up its POSIX locks.
