@@ -114,6 +114,12 @@ std::unique_ptr<image::Pipe> collect_pipe(const std::vector<const Description*>&
     throw errno_error("{}: cannot ask for its size", seen.name());
   }
   record->set_capacity(static_cast<uint32_t>(capacity));
+  struct stat status {};
+  if (::fstat(copy.get(), &status) != 0) {
+    throw errno_error("{}: cannot ask for its owner", seen.name());
+  }
+  record->set_uid(status.st_uid);
+  record->set_gid(status.st_gid);
   if (!has_reader || !has_writer) {
     check_other_end(seen, copy.get(), waiting == 0, tap);
   }

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <cstring>
@@ -200,6 +201,12 @@ void SocketOptionReader::read(int socket, const std::string& name, image::Socket
   const int type = socket_option(socket, SOL_SOCKET, SO_TYPE, name);
   const int protocol = socket_option(socket, SOL_SOCKET, SO_PROTOCOL, name);
   const int usual = reference(domain, type, protocol);
+  struct stat status {};
+  if (::fstat(socket, &status) != 0) {
+    throw errno_error("cannot ask for the owner of {}", name);
+  }
+  record.set_uid(status.st_uid);
+  record.set_gid(status.st_gid);
   refuse_attachments(socket, name);
   read_buffers(socket, record);
   read_different(socket, usual, kAnySocket, record);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kernel/fd.h"
 
@@ -41,6 +42,12 @@ void MakeContext::set_flags(Arg descriptor, const image::OpenFile& file, uint32_
 
 bool MakeContext::is_same_boot() const {
   return read_file("/proc/sys/kernel/random/boot_id").starts_with(boot_id_);
+}
+
+void emit_owner(ScriptBuilder& script, Arg descriptor, uint32_t uid, uint32_t gid) {
+  if (uid != ::geteuid() || gid != ::getegid()) {
+    script.call("set its owner", SYS_fchown, {descriptor, uid, gid});
+  }
 }
 
 Slot MakeContext::reopen(int number, uint32_t flags) {

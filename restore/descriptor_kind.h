@@ -98,6 +98,9 @@ struct Kind {
   void (*finish)(const google::protobuf::Message&, FinishContext&);
 };
 
+/// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.
+void emit_owner(ScriptBuilder& script, Arg descriptor, uint32_t uid, uint32_t gid);
+
 /// `open_files` of records with a single one.
 template <typename Record>
 std::vector<const image::OpenFile*> single_open_file(const google::protobuf::Message& record) {

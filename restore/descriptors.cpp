@@ -22,6 +22,8 @@ using making::kScratchNumbers;
 namespace {
 
 constexpr uint32_t kHighestDescriptor = 1U << 30;  // the kernel's own limit of fs.nr_open is just below
+// The coordinator's own files (the image among them) stand below; what tasks inherit must not hit them.
+constexpr int kCoordinatorsOwn = 256;
 // Where all lower numbers are taken, freshly made descriptors get the next ones above: two at once, by
 // pipe2(2) and socketpair(2). Scratch numbers lie above these.
 constexpr int kFreshAtOnce = 2;
@@ -68,7 +70,7 @@ struct DescriptorPlan::State {
   std::map<uint32_t, size_t> table_by_id;
   std::vector<const image::FileLock*> locks;
   std::string_view boot_id;  // of the dump
-  int first_free = 3;
+  int first_free = kCoordinatorsOwn;
   int first_scratch = 0;
   std::vector<int> made;  // descriptors of this process for tasks to inherit
 
@@ -359,6 +361,11 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
   }
   state.first_scratch += kFreshAtOnce;
   allow_descriptors(next_descriptor());
+  for (int number = first_descriptor; number < next_descriptor(); ++number) {
+    if (::fcntl(number, F_GETFD) >= 0) {
+      throw error("descriptor {} of this process is in the way of those that tasks inherit", number);
+    }
+  }
   if (shared.empty()) {
     return;
   }

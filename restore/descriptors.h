@@ -38,7 +38,7 @@ class DescriptorPlan {
   /// the task: closing any descriptor of a file gives up the task's POSIX locks on it.
   void emit_finish(ScriptBuilder& script, const image::Task& task);
 
-  /// One above the highest descriptor number in the image.
+  /// Above all descriptor numbers of the image, and above those that the coordinator uses itself.
   [[nodiscard]] int first_free_descriptor() const;
   /// After make_shared: one above the highest number that making and placing uses.
   [[nodiscard]] int next_descriptor() const;

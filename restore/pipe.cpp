@@ -71,6 +71,7 @@ void make_pipe(const image::Pipe& record, MakeContext& context) {
   const uint32_t packets = record.packets_size() > 0 ? static_cast<uint32_t>(O_DIRECT) : 0U;
   script.call("make a pipe", SYS_pipe2, {pair, packets | O_CLOEXEC | O_NONBLOCK});
   const auto [reader, writer] = context.take_pair(pair, 0);
+  emit_owner(script, writer, record.uid(), record.gid());
   fill(record, context, writer);
 
   // The first of each side that pipe2 itself has made; others were opened through /proc.

@@ -6,7 +6,11 @@
 #include <cstring>
 #include <span>
 
+#include "restore/descriptor_kind.h"
+
 namespace godwit {
+
+using making::emit_owner;
 
 namespace {
 
@@ -24,6 +28,7 @@ void emit_socket_option(ScriptBuilder& script, Arg socket, int level, int name, 
 }
 
 void emit_socket_options(ScriptBuilder& script, Arg socket, const image::SocketOptions& options) {
+  emit_owner(script, socket, options.uid(), options.gid());
   for (const image::SocketOption& option : options.option()) {
     // What is set is doubled by the kernel, and the doubled number is read back: socket(7).
     if (option.level() == SOL_SOCKET && option.name() == SO_SNDBUF) {

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   const pid_t parent = getpid();
   const pid_t child = static_cast<pid_t>(must(fork(), "fork"));
   if (child == 0) {
+    mark("child");
     wait_to_go_on();
     struct flock found {};
     found.l_type = F_WRLCK;
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
           "the lock is the description's");
     finish_child();
   }
+  wait_for_mark("child");
   say_ready();
   wait_to_go_on();
   expect_end(child);

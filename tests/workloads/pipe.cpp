@@ -31,12 +31,14 @@ int main(int argc, char** argv) {
   const pid_t child = static_cast<pid_t>(must(fork(), "fork"));
   if (child == 0) {
     close(across[0]);
+    mark("child");
     wait_to_go_on();
     check(write_text(across[1], "from the child"), "the child writes");
     finish_child();
   }
   must(close(across[1]), "close");
   must(fcntl(across[0], F_SETFL, O_NONBLOCK) == 0 ? 0 : -1, "flags");
+  wait_for_mark("child");
   say_ready();
   wait_to_go_on();
   expect_end(child);

@@ -51,10 +51,12 @@ int main(int argc, char** argv) {
 
   const pid_t child = static_cast<pid_t>(must(fork(), "fork"));
   if (child == 0) {
+    mark("child");
     wait_to_go_on();
     expect_text(shared, "234", "the child reads on from the position");
     finish_child();
   }
+  wait_for_mark("child");
   say_ready();
   wait_to_go_on();
   expect_end(child);

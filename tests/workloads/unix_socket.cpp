@@ -57,10 +57,12 @@ int main(int argc, char** argv) {
 
   const pid_t child = static_cast<pid_t>(must(fork(), "fork"));
   if (child == 0) {
+    mark("child");
     wait_to_go_on();
     check(write_text(stream[1], "from the child"), "the child writes");
     finish_child();
   }
+  wait_for_mark("child");
   say_ready();
   wait_to_go_on();
   expect_end(child);
