@@ -1,8 +1,11 @@
 #include <fmt/core.h>
 
-#include <cmath>
+#include <chrono>
 #include <cstdlib>
 #include <iterator>
+#include <set>
+#include <thread>
+#include <utility>
 
 #include "tests/e2e/known_differences.h"
 #include "tests/e2e/proc.h"
@@ -11,6 +14,8 @@
 namespace godwit::e2e {
 
 namespace {
+
+constexpr int kLooks = 10;
 
 bool is_known(const FactKey& key) {
   for (const KnownDifference& known : kKnownDifferences) {
@@ -54,9 +59,17 @@ bool equal(const FactKey& key, const std::string& before, const std::string& aft
   if (const Tolerance* tolerance = tolerance_of(key)) {
     const double was = strtod(before.c_str(), nullptr);
     const double is = strtod(after.c_str(), nullptr);
-    return std::fabs(is - was) <= tolerance->absolute + was * tolerance->relative;
+    return is <= was + tolerance->absolute + was * tolerance->relative;
   }
   return before == after;
+}
+
+std::set<std::string> owners(const Snapshot& snapshot) {
+  std::set<std::string> all;
+  for (const auto& [key, value] : snapshot.facts) {
+    all.insert(key.owner);
+  }
+  return all;
 }
 
 /// Content with zero bytes (cmdline, auxv) made readable, and short.
@@ -76,11 +89,23 @@ std::string shown(const std::string& value) {
 
 std::vector<std::string> compare(const Snapshot& before, const Snapshot& after) {
   std::vector<std::string> differences;
+  const std::set<std::string> owners_before = owners(before);
+  const std::set<std::string> owners_after = owners(after);
+  for (const std::string& owner : owners_before) {
+    if (owners_after.count(owner) == 0) {
+      differences.push_back(owner + " is gone");
+    }
+  }
+  for (const std::string& owner : owners_after) {
+    if (owners_before.count(owner) == 0) {
+      differences.push_back(owner + " is new");
+    }
+  }
   const auto say = [&](const FactKey& key, const std::string& what) {
     differences.push_back(fmt::format("{}: {}: {}: {}", key.owner, key.source, key.field, what));
   };
   for (const auto& [key, was] : before.facts) {
-    if (is_known(key)) {
+    if (is_known(key) || owners_after.count(key.owner) == 0) {
       continue;
     }
     const auto found = after.facts.find(key);
@@ -91,11 +116,34 @@ std::vector<std::string> compare(const Snapshot& before, const Snapshot& after) 
     }
   }
   for (const auto& [key, is] : after.facts) {
-    if (!is_known(key) && before.facts.find(key) == before.facts.end()) {
+    if (!is_known(key) && owners_before.count(key.owner) != 0 &&
+        before.facts.find(key) == before.facts.end()) {
       say(key, fmt::format("new: {}", shown(is)));
     }
   }
   return differences;
+}
+
+std::vector<std::string> compare_now(const Snapshot& before, pid_t root) {
+  std::vector<std::string> differences = compare(before, observe(root));
+  for (int look = 0; !differences.empty() && look < kLooks; ++look) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    differences = compare(before, observe(root));
+  }
+  return differences;
+}
+
+Snapshot observe_at_rest(pid_t root) {
+  Snapshot seen = observe(root);
+  for (int look = 0; look < kLooks; ++look) {
+    Snapshot again = observe(root);
+    const bool same = compare(seen, again).empty();
+    seen = std::move(again);
+    if (same) {
+      break;
+    }
+  }
+  return seen;
 }
 
 }  // namespace godwit::e2e

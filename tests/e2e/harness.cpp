@@ -171,10 +171,11 @@ std::string Outcome::words() const {
   return end + (output.empty() ? "" : ", saying:\n" + output);
 }
 
-Outcome run(const std::vector<std::string>& arguments, double seconds) {
+Outcome run(const std::vector<std::string>& arguments, double seconds, uid_t uid) {
   // A file, not a pipe: what inherits it by mistake doesn't keep us waiting.
   const Fd output(memfd_create("output", MFD_CLOEXEC));
   LaunchOptions options;
+  options.uid = uid;
   options.new_session = false;
   options.output = fmt::format("/proc/{}/fd/{}", getpid(), output.get());
   const pid_t pid = launch(arguments, options);
@@ -264,10 +265,11 @@ std::vector<pid_t> descendants() {
 
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
-  for (const std::string& line : lines) {
-    text += line + "\n";
+  constexpr size_t kMost = 60;
+  for (size_t i = 0; i < lines.size() && i < kMost; ++i) {
+    text += lines[i] + "\n";
   }
-  return text;
+  return lines.size() <= kMost ? text : text + fmt::format("... and {} more\n", lines.size() - kMost);
 }
 
 }  // namespace godwit::e2e

@@ -66,8 +66,8 @@ struct Outcome {
   [[nodiscard]] std::string words() const;
 };
 
-/// Runs a program to its end, at most `seconds` long.
-Outcome run(const std::vector<std::string>& arguments, double seconds = 60);
+/// Runs a program to its end, at most `seconds` long, as user `uid`.
+Outcome run(const std::vector<std::string>& arguments, double seconds = 60, uid_t uid = 0);
 
 /// Runs `godwit ARGUMENTS`. The environment variable GODWIT_E2E_ARGS (words) is put in front of them.
 Outcome godwit(std::vector<std::string> arguments, double seconds = 60);

@@ -44,7 +44,20 @@ inline constexpr KnownDifference kKnownDifferences[] = {
     {"stat", "kstkeip", "a moment's value; the registers workload checks registers"},
 };
 
-/// A number that must be nearly the same: |after - before| <= absolute + before * relative.
+/// What of a dead task, which nobody has waited for yet, is of no use to anybody.
+inline constexpr KnownDifference kKnownDifferencesOfZombies[] = {
+    {"status", "SigPnd", "it takes no signal any more"},
+    {"status", "ShdPnd", "likewise"},
+    {"status", "SigBlk", "likewise"},
+    {"status", "SigIgn", "likewise"},
+    {"status", "SigCgt", "likewise"},
+    {"stat", "signal", "likewise"},
+    {"stat", "blocked", "likewise"},
+    {"stat", "sigignore", "likewise"},
+    {"stat", "sigcatch", "likewise"},
+};
+
+/// A number that may become less, and more by this: after <= before + absolute + before * relative.
 struct Tolerance {
   std::string_view source;
   std::string_view field;
@@ -55,7 +68,9 @@ struct Tolerance {
 
 inline constexpr Tolerance kTolerances[] = {
     {"memory", "Pss_Anon", 128, 0.02,
-     "kB; the stack's depth of the moment, and touched pages of zeros that come back untouched"},
+     "kB; more would be sharing lost, but for the stack's depth of the moment; less are touched pages of "
+     "zeros, "
+     "which come back untouched (what pages hold the workloads check)"},
 };
 
 /// Task flags (PF_*, include/linux/sched.h) in stat that tell how a task came into being or what it did

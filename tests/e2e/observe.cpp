@@ -57,17 +57,38 @@ bool can_merge(const SmapsEntry& entry) {
   return entry.inode == 0 && (entry.name.empty() || entry.name.starts_with("[anon:"));
 }
 
+/// The order in which children are listed isn't kept: it is that of their births, or of their adoption.
+std::string sorted_words(std::vector<pid_t> pids) {
+  std::sort(pids.begin(), pids.end());
+  std::string text;
+  for (const pid_t pid : pids) {
+    text += std::to_string(pid) + " ";
+  }
+  return text;
+}
+
+std::vector<pid_t> children_of(const std::string& thread_directory) {
+  std::vector<pid_t> children;
+  for (const std::string& child : words_of(try_read(thread_directory + "/children").value_or(""))) {
+    children.push_back(std::stoi(child));
+  }
+  return children;
+}
+
+bool of_no_use_to_the_dead(const std::pair<std::string, std::string>& field) {
+  return std::any_of(std::begin(kKnownDifferencesOfZombies), std::end(kKnownDifferencesOfZombies),
+                     [&](const KnownDifference& known) { return known.field == field.first; });
+}
+
 class Observer {
  public:
   explicit Observer(pid_t root) { result_.pids = tree_of(root); }
 
   Snapshot run() {
-    std::string all;
     for (const pid_t pid : result_.pids) {
-      all += std::to_string(pid) + " ";
       task(pid);
     }
-    result_.facts[{"tree", "tasks", "pids"}] = all;
+    result_.facts[{"tree", "tasks", "pids"}] = sorted_words(result_.pids);
     shared_tables();
     shared_descriptions();
     return std::move(result_);
@@ -130,8 +151,14 @@ class Observer {
         value = state_class(value.empty() ? '?' : value[0]);
       }
     }
+    if (state_of(tid) == 'Z') {
+      std::erase_if(status, of_no_use_to_the_dead);
+    }
     add_all(owner, "status", status);
     auto stat = parse_stat(try_read(own + "/stat").value_or(""));
+    if (state_of(tid) == 'Z') {
+      std::erase_if(stat, of_no_use_to_the_dead);
+    }
     for (auto& [name, value] : stat) {
       if (name == "state") {
         value = state_class(value.empty() ? '?' : value[0]);
@@ -140,9 +167,10 @@ class Observer {
       }
     }
     add_all(owner, "stat", stat);
-    for (const char* name : {"comm", "syscall", "personality", "children"}) {
+    for (const char* name : {"comm", "syscall", "personality"}) {
       add_file(owner, own, name);
     }
+    add(owner, "children", "pids", sorted_words(children_of(own)));
     // Only the top-level directory has it, which there is for every thread, though it isn't listed.
     add_file(owner, "/proc/" + std::to_string(tid), "timerslack_ns");
     scheduling(owner, tid);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -13,11 +14,15 @@ namespace godwit::e2e {
 /// Whom a workload can run as.
 enum class Users { Any, RootOnly };
 
-/// A workload program in its own directory, as some user, from its start to its verdict.
+/// A program that keeps to the protocol of tests/workloads/workload.h in its own directory, as some user,
+/// from its start to its verdict.
 class Workload {
  public:
   /// Starts tests/workloads/NAME and waits until it is ready. Throws Error if it doesn't get there.
   Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments = {});
+  /// Starts any program: `prepare` may put files into the directory and returns the command.
+  using Prepare = std::function<std::vector<std::string>(const TemporaryDirectory&)>;
+  Workload(uid_t uid, const Prepare& prepare);
 
   [[nodiscard]] pid_t root() const { return root_; }
   void set_root(pid_t root) { root_ = root; }
@@ -58,8 +63,11 @@ class ByItself : public testing::TestWithParam<RoundTripCase> {
 
 [[nodiscard]] std::string case_name(const testing::TestParamInfo<RoundTripCase>& info);
 
-/// Dumps and restores the tree of `workload` and compares. Reports failures to gtest.
-void dump_and_restore(Workload& workload, const std::vector<std::string>& dump_arguments = {},
-                      const std::vector<std::string>& restore_arguments = {});
+/// Busy: the program goes on allocating and starting threads while it is looked at, so that only what doesn't
+/// move can be compared.
+enum class Rest { Quiet, Busy };
+
+/// Dumps and restores the tree of `root` and compares. Reports failures to gtest.
+void dump_and_restore(pid_t root, Rest rest = Rest::Quiet);
 
 }  // namespace godwit::e2e

@@ -1,5 +1,7 @@
 #include "tests/e2e/round_trip.h"
 
+#include <span>
+
 namespace godwit::e2e {
 
 namespace {
@@ -9,17 +11,22 @@ struct Entry {
   Users users = Users::Any;
 };
 
-/// One line a workload.
+/// One entry a workload.
 constexpr Entry kWorkloads[] = {
-    {"threads"}, {"registers"},   {"signals"},       {"syscalls"},    {"blocked_io"}, {"timers"},
-    {"rlimits"}, {"credentials"}, {"seccomp"},       {"scheduling"},  {"fs"},         {"process"},
-    {"tree"},    {"memory"},      {"file_mappings"}, {"cow"},         {"shm"},        {"regular_file"},
-    {"pipe"},    {"epoll"},       {"unix_socket"},   {"inet_socket"}, {"file_lock"},
+    {"threads"},       {"registers"}, {"signals"},    {"syscalls"},  {"timers"},  {"rlimits"},
+    {"credentials"},   {"seccomp"},   {"scheduling"}, {"fs"},        {"process"}, {"memory"},
+    {"file_mappings"}, {"cow"},       {"shm"},        {"file_lock"},
 };
 
-std::vector<RoundTripCase> cases(bool once_only) {
+/// Workloads whose round trip doesn't succeed yet: tried with --gtest_also_run_disabled_tests.
+constexpr Entry kPending[] = {
+    {"blocked_io"}, {"tree"},  {"heartbeat"},   {"regular_file"},
+    {"pipe"},       {"epoll"}, {"unix_socket"}, {"inet_socket"},
+};
+
+std::vector<RoundTripCase> cases(std::span<const Entry> entries, bool once_only) {
   std::vector<RoundTripCase> all;
-  for (const Entry& entry : kWorkloads) {
+  for (const Entry& entry : entries) {
     for (const RoundTripCase& way : every_way(entry.workload, entry.users)) {
       if (!once_only || way.rounds == 1) {
         all.push_back(way);
@@ -31,7 +38,10 @@ std::vector<RoundTripCase> cases(bool once_only) {
 
 }  // namespace
 
-INSTANTIATE_TEST_SUITE_P(Workloads, ByItself, testing::ValuesIn(cases(true)), case_name);
-INSTANTIATE_TEST_SUITE_P(DISABLED_Workloads, RoundTrip, testing::ValuesIn(cases(false)), case_name);
+INSTANTIATE_TEST_SUITE_P(Workloads, ByItself, testing::ValuesIn(cases(kWorkloads, true)), case_name);
+INSTANTIATE_TEST_SUITE_P(PendingWorkloads, ByItself, testing::ValuesIn(cases(kPending, true)), case_name);
+INSTANTIATE_TEST_SUITE_P(Workloads, RoundTrip, testing::ValuesIn(cases(kWorkloads, false)), case_name);
+INSTANTIATE_TEST_SUITE_P(DISABLED_PendingWorkloads, RoundTrip, testing::ValuesIn(cases(kPending, false)),
+                         case_name);
 
 }  // namespace godwit::e2e

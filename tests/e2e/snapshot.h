@@ -31,7 +31,15 @@ struct Snapshot {
 /// Looks at the tree, which should be at rest. Throws Error if it vanishes meanwhile.
 [[nodiscard]] Snapshot observe(pid_t root);
 
+/// Looks until two looks in a row see the same: whoever was in the midst of a signal handler or a short call
+/// is back at rest then. After some time the last look counts.
+[[nodiscard]] Snapshot observe_at_rest(pid_t root);
+
 /// Differences in words, one a line, without those that known_differences.h names.
 [[nodiscard]] std::vector<std::string> compare(const Snapshot& before, const Snapshot& after);
+
+/// Differences between `before` and the tree as it is now; what is only of a moment goes away by looking
+/// again.
+[[nodiscard]] std::vector<std::string> compare_now(const Snapshot& before, pid_t root);
 
 }  // namespace godwit::e2e

@@ -39,22 +39,27 @@ void* in_read(void* argument) {
   return nullptr;
 }
 
-/// The pipe is full: the write goes on when somebody reads.
+constexpr long kAtOnce = 4096;
+
+/// The pipe is full: nothing of what is to be written fits (a part of it would be returned by itself).
 void* in_write(void* argument) {
   const Pipe* pipe = static_cast<Pipe*>(argument);
-  std::vector<char> much(100000, 'w');
+  const std::vector<char> much(kAtOnce, 'w');
   ++about_to_wait;
-  // Interrupted after part of it was written, write(2) returns that part; the test reads nothing before.
-  long written = 0;
-  while (written < 100000) {
-    const long n = write(pipe->to, much.data(), much.size() - static_cast<size_t>(written));
-    if (n < 0) {
-      workload::fail("write into a full pipe: errno %d", errno);
-      break;
-    }
-    written += n;
-  }
+  check_result("write into a full pipe", write(pipe->to, much.data(), much.size()), kAtOnce);
   return nullptr;
+}
+
+/// Returns the bytes that it took.
+long fill(const Pipe& pipe) {
+  const std::vector<char> much(kAtOnce, 'w');
+  workload::must(fcntl(pipe.to, F_SETFL, O_NONBLOCK), "F_SETFL");
+  long filled = 0;
+  for (long n = 0; (n = write(pipe.to, much.data(), much.size())) > 0;) {
+    filled += n;
+  }
+  workload::must(fcntl(pipe.to, F_SETFL, 0), "F_SETFL");
+  return filled;
 }
 
 void* in_poll(void* argument) {
@@ -115,6 +120,7 @@ int main(int argc, char** argv) {
   int sockets[2];
   workload::must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), "socketpair");
   pipes[5] = {sockets[0], sockets[1]};
+  const long bytes_through = fill(pipes[1]) + kAtOnce;
   std::vector<pthread_t> threads;
   const auto start = [&](void* (*body)(void*), Pipe* pipe) {
     pthread_t thread{};
@@ -140,7 +146,7 @@ int main(int argc, char** argv) {
   }
   long read_back = 0;
   char buffer[4096];
-  while (read_back < 100000) {
+  while (read_back < bytes_through) {
     const long n = read(pipes[1].from, buffer, sizeof buffer);
     if (n <= 0) {
       workload::fail("reading back: %ld, errno %d", n, errno);
@@ -154,7 +160,7 @@ int main(int argc, char** argv) {
     }
     read_back += n;
   }
-  workload::check_equal(read_back, 100000, "bytes through the full pipe");
+  workload::check_equal(read_back, bytes_through, "bytes through the full pipe");
   for (const pthread_t thread : threads) {
     pthread_join(thread, nullptr);
   }

@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
   workload::must(mkdir((here + "/sub").c_str(), 0755), "mkdir");
   workload::must(mkdir((here + "/sub/sub").c_str(), 0755), "mkdir");
   workload::must(mkdir((here + "/spaces in its name").c_str(), 0755), "mkdir");
-  workload::append("spaces in its name/file", "");
+  workload::mark("spaces in its name/file");
   workload::must(chdir((here + "/sub").c_str()), "chdir");
   const pid_t another = fork();
   if (another == 0) {

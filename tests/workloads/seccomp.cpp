@@ -101,8 +101,8 @@ void* strict(void*) {
 
 /// Dies of everything but the few calls that it makes: those of a dumper or a restorer, too.
 [[noreturn]] void narrow_process() {
-  install(allowing({SYS_nanosleep, SYS_clock_nanosleep, SYS_access, SYS_openat, SYS_write, SYS_close,
-                    SYS_exit_group, SYS_restart_syscall}));
+  install(allowing({SYS_mkdir, SYS_nanosleep, SYS_clock_nanosleep, SYS_access, SYS_openat, SYS_write,
+                    SYS_close, SYS_exit_group, SYS_restart_syscall}));
   workload::mark("narrow");
   workload::wait_to_go_on();
   workload::finish_child();

@@ -1,0 +1,207 @@
+// Dumps and restores processes of several sizes, to tmpfs, and prints how long that takes beside limits that
+// are measured in the same run, taking turns: times by themselves say little on a machine that others use
+// too. Medians, after one round that isn't counted. Nothing is asserted.
+//
+//   godwit_bench [--rounds N] [CASE...]     cases: small many large
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+#include "tests/bench/limits.h"
+#include "tests/e2e/harness.h"
+#include "tests/e2e/proc.h"
+
+namespace godwit::bench {
+
+namespace {
+
+constexpr size_t kMegabyte = 1 << 20;
+
+struct Case {
+  const char* name;
+  const char* title;
+  size_t processes;
+  size_t bytes;  // of each process
+  int rounds;
+  const char* wanted;
+};
+
+constexpr Case kCases[] = {
+    {"small", "1 process of 1 MB", 1, kMegabyte, 21, "empty program + 3 ms; frozen 1.5 ms"},
+    {"many", "100 processes of 10 MB", 100, 10 * kMegabyte, 5, "1.5 x copying + 0.5 ms a process; 10 files"},
+    {"large", "1 process of 2 GB", 1, 2048 * kMegabyte, 5, "1.3 x copying"},
+};
+
+struct Samples {
+  std::vector<double> values;
+  void add(double value) { values.push_back(value); }
+  [[nodiscard]] double median() const {
+    std::vector<double> sorted = values;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted.empty() ? 0 : sorted[sorted.size() / 2];
+  }
+};
+
+struct Result {
+  Case what{};
+  Samples empty, copy_out, copy_in, dump, frozen, restore;
+  size_t files = 0;
+};
+
+/// A number in `"name": 123`.
+double json_number(const std::string& json, const std::string& name) {
+  const size_t at = json.find("\"" + name + "\":");
+  return at == std::string::npos ? 0 : strtod(json.c_str() + at + name.size() + 3, nullptr);
+}
+
+std::vector<Region> regions_in(const std::string& ready, size_t bytes) {
+  std::vector<Region> regions;
+  std::istringstream lines(e2e::try_read(ready).value_or(""));
+  pid_t pid = 0;
+  std::string address;
+  while (lines >> pid >> address) {
+    regions.push_back({pid, strtoull(address.c_str(), nullptr, 16), bytes});
+  }
+  return regions;
+}
+
+void one_round(Result& result, pid_t root, const std::vector<Region>& regions, const std::string& directory,
+               bool counted) {
+  Result round;
+  const std::string image = directory + "/checkpoint";
+  const std::string copy = directory + "/copy";
+  round.empty.add(time_command({EMPTY_PROGRAM}));
+  round.copy_out.add(copy_out(regions, copy));
+  round.copy_in.add(copy_in(copy, regions.size() * regions[0].bytes));
+  unlink(copy.c_str());
+  std::vector<pid_t> tree = e2e::tree_of(root);
+  std::string report;
+  round.dump.add(
+      time_command({GODWIT_BINARY, "dump", "-t", std::to_string(root), "-D", image, "--json"}, &report));
+  round.frozen.add(json_number(report, "frozen_ns") / 1e9);
+  if (!e2e::wait_until_gone(tree)) {
+    throw error("the dumped tree did not go away");
+  }
+  result.files = e2e::lines_of(e2e::run({"/usr/bin/find", image, "-type", "f"}).output).size();
+  round.empty.add(time_command({EMPTY_PROGRAM}));
+  round.restore.add(time_command({GODWIT_BINARY, "restore", "-D", image, "--detach"}));
+  e2e::run({"/bin/rm", "-rf", image});
+  if (counted) {
+    const auto take = [](Samples& to, const Samples& from) {
+      to.values.insert(to.values.end(), from.values.begin(), from.values.end());
+    };
+    take(result.empty, round.empty);
+    take(result.copy_out, round.copy_out);
+    take(result.copy_in, round.copy_in);
+    take(result.dump, round.dump);
+    take(result.frozen, round.frozen);
+    take(result.restore, round.restore);
+  }
+}
+
+Result run_case(const Case& what, int rounds) {
+  const e2e::Reaper reaper;
+  const e2e::TemporaryDirectory directory;
+  Result result;
+  result.what = what;
+  const std::string ready = directory / "ready";
+  const pid_t root =
+      e2e::launch({TARGET_PROGRAM, ready, std::to_string(what.processes), std::to_string(what.bytes)});
+  if (!e2e::wait_until([&] { return regions_in(ready, what.bytes).size() == what.processes; }, 120)) {
+    throw error("the target of the benchmark did not get ready");
+  }
+  const std::vector<Region> regions = regions_in(ready, what.bytes);
+  for (int round = 0; round <= rounds; ++round) {
+    // What was restored is what the next round dumps.
+    one_round(result, root, regions, directory.path(), round > 0);
+    fprintf(stderr, "%s: round %d of %d\n", what.title, round, rounds);
+  }
+  return result;
+}
+
+std::string ms(double seconds) {
+  return fmt::format("{:.2f} ms", seconds * 1e3);
+}
+
+void print_small(const Result& result) {
+  const double empty = result.empty.median();
+  for (const auto& [name, samples] :
+       {std::pair("dump", &result.dump), std::pair("restore", &result.restore)}) {
+    fmt::print("| {}, {} | {} | empty program {} | + {} | {} | + 3 ms |\n", result.what.title, name,
+               ms(samples->median()), ms(empty), ms(samples->median() - empty),
+               std::string(name) == "dump" ? ms(result.frozen.median()) + " (wanted 1.5 ms)" : "");
+  }
+}
+
+void print_copying(const Result& result, double factor, double per_process) {
+  struct Row {
+    const char* name;
+    double took;
+    double limit;
+  };
+  for (const Row& row : {Row{"dump", result.dump.median(), result.copy_out.median()},
+                         Row{"restore", result.restore.median(), result.copy_in.median()}}) {
+    const double allowance = per_process * static_cast<double>(result.what.processes);
+    fmt::print("| {}, {} | {} | copying {} | x {:.2f}{} | {} | x {:.1f}{} |\n", result.what.title, row.name,
+               ms(row.took), ms(row.limit), (row.took - allowance) / row.limit,
+               allowance > 0 ? fmt::format(" + {}", ms(allowance)) : "",
+               std::string(row.name) == "dump" ? ms(result.frozen.median()) : "", factor,
+               allowance > 0 ? fmt::format(" + {}", ms(allowance)) : "");
+  }
+}
+
+void print(const std::vector<Result>& results) {
+  fmt::print(
+      "| work | whole command | limit | found | frozen | wanted at most |\n|---|---|---|---|---|---|\n");
+  for (const Result& result : results) {
+    if (std::string(result.what.name) == "small") {
+      print_small(result);
+    } else if (std::string(result.what.name) == "many") {
+      print_copying(result, 1.5, 0.0005);
+    } else {
+      print_copying(result, 1.3, 0);
+    }
+  }
+  for (const Result& result : results) {
+    fmt::print("\n{}: {} files in the checkpoint, medians of {} rounds; wanted: {}.", result.what.title,
+               result.files, result.dump.values.size(), result.what.wanted);
+  }
+  fmt::print("\n");
+}
+
+int main_with(const std::vector<std::string>& words) {
+  int rounds = 0;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--rounds" && i + 1 < words.size()) {
+      rounds = std::stoi(words[++i]);
+    } else {
+      names.push_back(words[i]);
+    }
+  }
+  std::vector<Result> results;
+  for (const Case& what : kCases) {
+    if (names.empty() || std::find(names.begin(), names.end(), what.name) != names.end()) {
+      results.push_back(run_case(what, rounds > 0 ? rounds : what.rounds));
+    }
+  }
+  print(results);
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace godwit::bench
+
+int main(int argc, char** argv) {
+  try {
+    return godwit::bench::main_with({argv + 1, argv + argc});
+  } catch (const godwit::Error& e) {
+    fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,254 @@
+// Kills godwit, by SIGTERM and by SIGKILL, at its system calls during a dump and during a restore of a small
+// tree. Every how many calls: GODWIT_SWEEP_STRIDE (default: so that about 40 points of each kind are tried;
+// 1: all).
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "tests/e2e/proc.h"
+#include "tests/e2e/round_trip.h"
+#include "tests/e2e/system_call_driver.h"
+
+namespace godwit::e2e {
+
+namespace {
+
+long stride_for(long calls) {
+  const char* text = getenv("GODWIT_SWEEP_STRIDE");
+  return text != nullptr ? std::max(1L, strtol(text, nullptr, 10)) : std::max(1L, calls / 40);
+}
+
+bool present(const std::string& path) {
+  return access(path.c_str(), F_OK) == 0;
+}
+
+/// Context switches of all threads: each beats once in a millisecond.
+std::vector<unsigned long> switches(const std::vector<pid_t>& pids) {
+  std::vector<unsigned long> counts;
+  for (const pid_t pid : pids) {
+    const std::string directory = "/proc/" + std::to_string(pid) + "/task";
+    for (const int tid : numbers_in(directory)) {
+      for (const auto& [name, value] :
+           fields_of(try_read(directory + "/" + std::to_string(tid) + "/status").value_or(""))) {
+        if (name == "voluntary_ctxt_switches") {
+          counts.push_back(std::stoul(value));
+        }
+      }
+    }
+  }
+  return counts;
+}
+
+bool all_beat(const std::vector<pid_t>& pids) {
+  const std::vector<unsigned long> before = switches(pids);
+  return wait_until(
+      [&] {
+        const std::vector<unsigned long> now = switches(pids);
+        if (now.size() != before.size()) {
+          return false;
+        }
+        for (size_t i = 0; i < now.size(); ++i) {
+          if (now[i] < before[i] + 3) {
+            return false;
+          }
+        }
+        return true;
+      },
+      2);
+}
+
+/// A point at which something went wrong.
+struct Harm {
+  long at;
+  std::string call;
+  std::string what;
+};
+
+class KillSweep : public testing::Test {
+ protected:
+  void start_workload() {
+    workload_ = std::make_unique<Workload>("heartbeat", 0);
+    before_ = observe_at_rest(workload_->root());
+    std::sort(before_.pids.begin(), before_.pids.end());
+  }
+
+  [[nodiscard]] std::string image() const { return images_ / "checkpoint"; }
+
+  [[nodiscard]] std::vector<std::string> dump_command() const {
+    return {GODWIT_BINARY, "dump", "-t", std::to_string(workload_->root()), "-D", image()};
+  }
+
+  [[nodiscard]] std::vector<std::string> restore_command() const {
+    return {GODWIT_BINARY, "restore", "-D", image(), "--detach"};
+  }
+
+  void remove_image() {
+    const Outcome removed = run({"/bin/rm", "-rf", image()});
+    ASSERT_TRUE(removed.ok()) << removed.words();
+  }
+
+  [[nodiscard]] std::vector<pid_t> sorted_tree() const {
+    std::vector<pid_t> tree = tree_of(workload_->root());
+    std::sort(tree.begin(), tree.end());
+    return tree;
+  }
+
+  /// Is the tree what it was, and alive? Empty, or what is wrong.
+  std::string tree_trouble() {
+    if (sorted_tree() != before_.pids) {
+      return "tasks are missing";
+    }
+    if (!all_beat(before_.pids)) {
+      return "threads stand still";
+    }
+    const std::vector<std::string> differences = compare_now(before_, workload_->root());
+    return differences.empty() ? "" : joined(differences);
+  }
+
+  void print(const char* what, int signal, long tried, long calls, const std::vector<Harm>& harms) {
+    printf("%s, %s: %ld points of %ld system calls tried, %zu did harm\n", what,
+           signal == SIGKILL ? "SIGKILL" : "SIGTERM", tried, calls, harms.size());
+    for (const Harm& harm : harms) {
+      printf("  at call %ld (%s): %s\n", harm.at, harm.call.c_str(), harm.what.c_str());
+    }
+  }
+
+  std::string dump_point(int signal, long at, DrivenEnd& end);
+  std::string restore_point(int signal, long at, DrivenEnd& end);
+
+  Reaper reaper_;
+  TemporaryDirectory images_;
+  std::unique_ptr<Workload> workload_;
+  Snapshot before_;
+};
+
+/// One killed dump, and a whole one to the same name afterwards.
+std::string KillSweep::dump_point(int signal, long at, DrivenEnd& end) {
+  end = drive(dump_command(), signal, at);
+  if (present(image())) {
+    // Complete: from here on it is the image that counts, and the tree may be gone or go.
+    const Outcome verified = godwit({"verify", image()});
+    if (!verified.ok()) {
+      return "an incomplete checkpoint bears the final name: " + verified.output;
+    }
+    if (sorted_tree() != before_.pids) {
+      kill_tree(workload_->root());
+      if (!wait_until_gone(before_.pids)) {
+        return "the tree can't be killed";
+      }
+      const Restored restored = restore(image());
+      if (!restored.outcome.ok()) {
+        return "what was dumped can't be restored: " + restored.outcome.words();
+      }
+    }
+    remove_image();
+  }
+  const std::string trouble = tree_trouble();
+  if (!trouble.empty()) {
+    return trouble;
+  }
+  const Outcome dumped = dump(workload_->root(), image(), {"--leave-running"});
+  if (!dumped.ok()) {
+    return "the next dump fails: " + dumped.words();
+  }
+  remove_image();
+  return "";
+}
+
+/// One killed restore: nothing is left, or all runs.
+std::string KillSweep::restore_point(int signal, long at, DrivenEnd& end) {
+  end = drive(restore_command(), signal, at);
+  const auto any_left = [&] {
+    return std::any_of(before_.pids.begin(), before_.pids.end(), [](pid_t pid) {
+      waitpid(pid, nullptr, WNOHANG | __WALL);
+      return state_of(pid).has_value();
+    });
+  };
+  if (wait_until([&] { return !any_left() && descendants().empty(); }, 0.3)) {
+    return WIFEXITED(end.status) && WEXITSTATUS(end.status) == 0 ? "it says that all is well" : "";
+  }
+  std::string trouble = tree_trouble();
+  for (const pid_t pid : descendants()) {
+    kill(pid, SIGKILL);
+  }
+  if (!wait_until([&] { return !any_left() && descendants().empty(); })) {
+    trouble += " what is left can't be killed";
+  }
+  return trouble;
+}
+
+TEST_F(KillSweep, DISABLED_Dump) {
+  start_workload();
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    DrivenEnd reference;
+    ASSERT_EQ(dump_point(signal, 0, reference), "") << reference.output;
+    std::vector<Harm> harms;
+    long tried = 0;
+    for (long at = 1; at <= reference.calls; at += stride_for(reference.calls)) {
+      DrivenEnd end;
+      const std::string trouble = dump_point(signal, at, end);
+      ++tried;
+      if (!trouble.empty()) {
+        harms.push_back({at, system_call_name(end.number), trouble});
+        kill_tree(workload_->root());
+        remove_image();
+        start_workload();
+      }
+    }
+    print("dump", signal, tried, reference.calls, harms);
+    EXPECT_TRUE(harms.empty());
+  }
+  EXPECT_EQ(workload_->verdict(), "pass");
+}
+
+TEST_F(KillSweep, DISABLED_Restore) {
+  start_workload();
+  const Outcome dumped = dump(workload_->root(), image());
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    DrivenEnd reference;
+    ASSERT_EQ(restore_point(signal, 0, reference), "") << reference.output;
+    std::vector<Harm> harms;
+    long tried = 0;
+    for (long at = 1; at <= reference.calls; at += stride_for(reference.calls)) {
+      DrivenEnd end;
+      const std::string trouble = restore_point(signal, at, end);
+      ++tried;
+      if (!trouble.empty()) {
+        harms.push_back({at, system_call_name(end.number), trouble});
+      }
+    }
+    print("restore", signal, tried, reference.calls, harms);
+    EXPECT_TRUE(harms.empty());
+  }
+  // The image is what it was.
+  const Restored restored = restore(image());
+  ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+  EXPECT_EQ(workload_->verdict(), "pass");
+}
+
+/// The driver itself: it sees every call, and its signal comes where it should.
+TEST(SystemCallDriver, CountsAndSignals) {
+  const Reaper reaper;
+  const std::vector<std::string> command = {"/bin/sh", "-c", "echo one; exit 3"};
+  const DrivenEnd whole = drive(command, SIGKILL, 0);
+  EXPECT_EQ(whole.status, 3 << 8);
+  EXPECT_EQ(whole.output, "one\n");
+  EXPECT_GT(whole.calls, 10);
+  const DrivenEnd again = drive(command, SIGKILL, 0);
+  EXPECT_EQ(again.calls, whole.calls);
+  const DrivenEnd killed = drive(command, SIGKILL, whole.calls);
+  EXPECT_TRUE(killed.signalled);
+  EXPECT_EQ(system_call_name(killed.number), "exit_group");
+  EXPECT_TRUE(WIFSIGNALED(killed.status));
+}
+
+}  // namespace
+
+}  // namespace godwit::e2e

@@ -1,0 +1,147 @@
+// A pipeline that a shell runs in a terminal, as a job of its own, restored under another shell in another
+// terminal.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+#include "tests/e2e/proc.h"
+#include "tests/e2e/real_program.h"
+
+namespace godwit::e2e {
+
+namespace {
+
+class Terminal {
+ public:
+  Terminal() : master_(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    if (!master_ || grantpt(master_.get()) != 0 || unlockpt(master_.get()) != 0) {
+      throw errno_error("cannot make a terminal");
+    }
+    slave_ = ptsname(master_.get());
+  }
+
+  /// A leader of a new session with this as its controlling terminal, which runs one command as a job in the
+  /// foreground and stays. Returns the leader's pid; the job's pid comes by `job`.
+  pid_t start(const std::vector<std::string>& command, pid_t& job) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+      throw errno_error("cannot make a pipe");
+    }
+    const Fd from(ends[0]);
+    Fd to(ends[1]);
+    const pid_t leader = fork();
+    if (leader == 0) {
+      lead(command, to.get());
+    }
+    to.reset();
+    if (read(from.get(), &job, sizeof job) != sizeof job) {
+      throw error("the terminal's session did not start");
+    }
+    return leader;
+  }
+
+  void type(const std::string& text) { write_all(master_.get(), std::as_bytes(std::span(text)), "terminal"); }
+
+  /// Reads until `text` has been seen, or ten seconds are over.
+  bool expect(const std::string& text) {
+    while (seen_.find(text) == std::string::npos) {
+      pollfd what{master_.get(), POLLIN, 0};
+      char buffer[1024];
+      const ssize_t n = poll(&what, 1, 10000) == 1 ? read(master_.get(), buffer, sizeof buffer) : -1;
+      if (n <= 0) {
+        return false;
+      }
+      seen_.append(buffer, static_cast<size_t>(n));
+    }
+    return true;
+  }
+
+  [[nodiscard]] const std::string& seen() const { return seen_; }
+
+ private:
+  [[noreturn]] void lead(const std::vector<std::string>& command, int report) {
+    setsid();
+    const int terminal = open(slave_.c_str(), O_RDWR);
+    ioctl(terminal, TIOCSCTTY, 0);
+    // The leader never waits: its children go away by themselves.
+    signal(SIGCHLD, SIG_IGN);
+    const pid_t job = fork();
+    if (job == 0) {
+      signal(SIGCHLD, SIG_DFL);
+      setpgid(0, 0);
+      signal(SIGTTOU, SIG_IGN);
+      tcsetpgrp(terminal, getpid());
+      signal(SIGTTOU, SIG_DFL);
+      dup2(terminal, 0);
+      dup2(terminal, 1);
+      dup2(terminal, 2);
+      // Nothing of the test's own stays open.
+      for (int fd = 3; fd < 1000; ++fd) {
+        close(fd);
+      }
+      std::vector<char*> arguments;
+      for (const std::string& word : command) {
+        arguments.push_back(const_cast<char*>(word.c_str()));
+      }
+      arguments.push_back(nullptr);
+      char* environment[] = {const_cast<char*>("PATH=/usr/bin:/bin"), const_cast<char*>("LANG=C"), nullptr};
+      execve(arguments[0], arguments.data(), environment);
+      _exit(127);
+    }
+    [[maybe_unused]] const ssize_t n = write(report, &job, sizeof job);
+    for (;;) {
+      pause();
+    }
+  }
+
+  Fd master_;
+  std::string slave_;
+  std::string seen_;
+};
+
+TEST(RealShellJob, DISABLED_PipelineInATerminal) {
+  const Reaper reaper;
+  const TemporaryDirectory directory;
+  const std::string pipeline =
+      "n=0; while read line; do n=$((n+1)); echo \"got $line $n\"; done | sed -u 's/got/GOT/' | cat";
+  Terminal first;
+  pid_t job = 0;
+  const pid_t leader = first.start({"/bin/sh", "-c", pipeline}, job);
+  first.type("one\n");
+  ASSERT_TRUE(first.expect("GOT one 1")) << first.seen();
+  ASSERT_TRUE(wait_until([&] { return tree_of(job).size() == 4; }));
+  const std::vector<pid_t> tree = tree_of(job);
+
+  const Outcome dumped = dump(job, directory / "checkpoint", {"--shell-job"});
+  ASSERT_TRUE(dumped.ok()) << "dump " << dumped.words();
+  kill(leader, SIGKILL);
+  ASSERT_TRUE(wait_until_gone({leader}));
+
+  // In the new terminal the restore command is the job; what it restores becomes one in its place.
+  Terminal second;
+  pid_t command = 0;
+  const std::string pid_file = directory / "pid";
+  second.start({GODWIT_BINARY, "restore", "-D", directory / "checkpoint", "--shell-job", "--detach",
+                "--pidfile", pid_file},
+               command);
+  ASSERT_TRUE(wait_until([&] { return !try_read(pid_file).value_or("").empty(); }, 10))
+      << second.expect("\n") << second.seen();
+  EXPECT_EQ(tree_of(job), tree);
+  second.type("two\n");
+  EXPECT_TRUE(second.expect("GOT two 2")) << second.seen();
+  second.type("three\n");
+  EXPECT_TRUE(second.expect("GOT three 3")) << second.seen();
+  // End of file at the terminal ends the pipeline.
+  second.type("\x04");
+  EXPECT_TRUE(wait_until_gone(tree, 10));
+}
+
+}  // namespace
+
+}  // namespace godwit::e2e
