@@ -62,12 +62,15 @@ void ask_interval_timers(ScriptBuilder& script, Answers& answers, image::Task& r
   answers.emplace_back([timers, &record](const ScriptBuilder& ran) {
     for (uint32_t which = 0; which < kIntervalTimers; ++which) {
       const auto timer = ran.read<KernelIntervalTimer>(timers + sizeof(KernelIntervalTimer) * which);
+      const uint64_t interval = joined(timer.interval_seconds, timer.interval_microseconds, 1'000'000);
       const uint64_t remaining = joined(timer.value_seconds, timer.value_microseconds, 1'000'000);
-      if (remaining != 0) {
+      if (remaining != 0 || interval != 0) {
         image::IntervalTimer& entry = *record.add_interval_timers();
         entry.set_which(which);
-        entry.set_remaining_us(remaining);
-        entry.set_interval_us(joined(timer.interval_seconds, timer.interval_microseconds, 1'000'000));
+        // A periodic ITIMER_REAL whose signal waits to be taken shows nothing remaining: the kernel arms it
+        // again when the signal is taken (dequeue_signal).
+        entry.set_remaining_us(remaining != 0 ? remaining : interval);
+        entry.set_interval_us(interval);
       }
     }
   });

@@ -211,7 +211,7 @@ class RealLanguage : public testing::Test {
   Reaper reaper_;
 };
 
-TEST_F(RealLanguage, DISABLED_PythonThreads) {
+TEST_F(RealLanguage, PythonThreads) {
   if (!have_program("/usr/bin/python3")) {
     GTEST_SKIP() << "no python3";
   }
@@ -223,7 +223,7 @@ TEST_F(RealLanguage, DISABLED_PythonThreads) {
       Rest::Busy);
 }
 
-TEST_F(RealLanguage, DISABLED_Node) {
+TEST_F(RealLanguage, Node) {
   if (!have_program("/usr/bin/node")) {
     GTEST_SKIP() << "no node";
   }
@@ -235,7 +235,7 @@ TEST_F(RealLanguage, DISABLED_Node) {
       Rest::Busy);
 }
 
-TEST_F(RealLanguage, DISABLED_Jvm) {
+TEST_F(RealLanguage, Jvm) {
   if (!have_program("/usr/bin/java") || !have_program("/usr/bin/javac")) {
     GTEST_SKIP() << "no JDK";
   }

@@ -61,7 +61,7 @@ class RealNginx : public testing::Test {
   pid_t root_ = 0;
 };
 
-TEST_F(RealNginx, DISABLED_ServesAgainAndReloads) {
+TEST_F(RealNginx, ServesAgainAndReloads) {
   start();
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round);

@@ -71,7 +71,7 @@ class RealRedis : public testing::Test {
   pid_t root_ = 0;
 };
 
-TEST_F(RealRedis, DISABLED_ServesItsKeysAgain) {
+TEST_F(RealRedis, ServesItsKeysAgain) {
   start();
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round);

@@ -127,8 +127,7 @@ TEST(RealShellJob, DISABLED_PipelineInATerminal) {
   Terminal second;
   pid_t command = 0;
   const std::string pid_file = directory / "pid";
-  second.start({GODWIT_BINARY, "restore", "-D", directory / "checkpoint", "--shell-job", "--detach",
-                "--pidfile", pid_file},
+  second.start({GODWIT_BINARY, "restore", "-D", directory / "checkpoint", "--detach", "--pidfile", pid_file},
                command);
   ASSERT_TRUE(wait_until([&] { return !try_read(pid_file).value_or("").empty(); }, 10))
       << second.expect("\n") << second.seen();
