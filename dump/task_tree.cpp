@@ -49,6 +49,7 @@ class TreeCollector {
       record.set_comm(frozen.stat.comm);
       const procfs::Status status = procfs::read_status(task.pid(), task.pid());
       record.mutable_pid()->Assign(status.namespace_pids.begin(), status.namespace_pids.end());
+      collect_credentials(status, *record.mutable_credentials());
       return;
     }
     if (frozen.stat.state == 'Z') {

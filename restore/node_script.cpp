@@ -360,6 +360,9 @@ class NodeScript {
       script_.call("untie its life from its cloner's", SYS_prctl, {PR_SET_PDEATHSIG, 0, 0, 0, 0});
       post(&Words::guarded);
     }
+    if (task.has_credentials()) {
+      emit_credentials(script_, task.credentials(), context_.baseline);
+    }
     const int signal = task.exit_status() & 0x7f;
     if (signal != 0) {
       // No core file for a death that has happened before.
