@@ -55,7 +55,7 @@ image::MemoryObject MemoryIndexBuilder::finish(uint64_t id) && {
   for (const Run& run : runs_) {
     object.add_run_first(run.first - end);
     object.add_run_count(run.count);
-    object.add_run_kind(run.kind);
+    object.add_run_kind(static_cast<uint32_t>(run.kind));
     end = run.first + run.count;
   }
   object.mutable_blocks()->Reserve(static_cast<int>(blocks_.size()));

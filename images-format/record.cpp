@@ -89,7 +89,8 @@ const RecordKind* find_record_kind(uint32_t type) {
 RecordType record_type_of(const google::protobuf::Message& message) {
   // Not by descriptor: those are only built when first asked for, which takes longer than all else here.
   for (const RecordKind& kind : kKinds) {
-    if (typeid(kind.prototype()) == typeid(message)) {
+    const google::protobuf::Message& example = kind.prototype();
+    if (typeid(example) == typeid(message)) {
       return kind.type;
     }
   }
