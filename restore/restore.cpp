@@ -65,6 +65,19 @@ uint64_t payload_bytes(const CheckpointImage& image) {
   return bytes;
 }
 
+/// Ends a child or tracee of ours, and waits until it has gone; does nothing where there is none of that
+/// number.
+void reap(pid_t pid) {
+  int status = 0;
+  for (pid_t found = ::waitpid(pid, &status, __WALL | WNOHANG); found >= 0;
+       found = ::waitpid(pid, &status, __WALL)) {
+    if (found != 0 && !WIFSTOPPED(status)) {
+      return;
+    }
+    ::kill(pid, SIGKILL);
+  }
+}
+
 unsigned worker_count(const RestoreOptions& options, uint64_t bytes) {
   constexpr uint64_t kWorthThreads = 8 << 20;
   if (bytes < kWorthThreads) {
@@ -272,19 +285,16 @@ class Restore {
         ::kill(plan_.nodes[n].pid, SIGKILL);
       }
     }
-    // The root first: the others fall to us as it dies.
-    for (size_t n = 0; n < nodes_.size(); ++n) {
-      if (region_.read(static_cast<int>(n), &NodeWords::created) != 0) {
-        const pid_t pid = plan_.nodes[n].pid;
-        if (plan_.nodes[n].task != nullptr) {
-          for (const auto& thread : plan_.nodes[n].task->threads()) {
-            if (thread.tid(0) != pid) {
-              ::waitpid(thread.tid(0), nullptr, __WALL);
-            }
+    // Cloners come first: as they end, what they have cloned falls to us, also what hadn't said so yet.
+    for (const PlannedNode& node : plan_.nodes) {
+      if (node.task != nullptr) {
+        for (const auto& thread : node.task->threads()) {
+          if (thread.tid(0) != node.pid) {
+            reap(thread.tid(0));
           }
         }
-        ::waitpid(pid, nullptr, __WALL);
       }
+      reap(node.pid);
     }
   }
 
