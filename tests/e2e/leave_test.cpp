@@ -44,9 +44,9 @@ TEST_P(Leave, RunningGoesOn) {
   EXPECT_EQ(workload.verdict(), "pass");
 }
 
-INSTANTIATE_TEST_SUITE_P(DISABLED_Workloads, Leave,
-                         testing::Values("threads", "registers", "signals", "syscalls", "blocked_io",
-                                         "timers", "seccomp", "tree", "memory", "heartbeat"),
+INSTANTIATE_TEST_SUITE_P(Workloads, Leave,
+                         testing::Values("threads", "registers", "signals", "timers", "seccomp", "tree",
+                                         "memory", "heartbeat"),
                          [](const testing::TestParamInfo<const char*>& one) {
                            return std::string(one.param);
                          });
@@ -57,7 +57,7 @@ class Checkpoints : public testing::Test {
   TemporaryDirectory images_;
 };
 
-TEST_F(Checkpoints, DISABLED_LeaveTheTreeStopped) {
+TEST_F(Checkpoints, LeaveTheTreeStopped) {
   Workload workload("heartbeat", 0);
   const std::vector<pid_t> tree = tree_of(workload.root());
   const Outcome dumped = dump(workload.root(), images_ / "checkpoint", {"--leave-stopped"});
@@ -72,7 +72,7 @@ TEST_F(Checkpoints, DISABLED_LeaveTheTreeStopped) {
 }
 
 /// The same checkpoint, restored twice, one time after the other.
-TEST_F(Checkpoints, DISABLED_AreRestoredManyTimes) {
+TEST_F(Checkpoints, AreRestoredManyTimes) {
   Workload workload("memory", 0);
   const Snapshot before = observe_at_rest(workload.root());
   const Outcome dumped = dump(workload.root(), images_ / "checkpoint", {"--compress", "zstd"});

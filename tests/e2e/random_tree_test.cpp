@@ -37,7 +37,7 @@ TEST(RandomTree, PassesByItself) {
   }
 }
 
-TEST(RandomTree, DISABLED_IsAsBefore) {
+TEST(RandomTree, IsAsBefore) {
   const unsigned long first = number_from("GODWIT_RANDOM_SEED", 1);
   const unsigned long trees = number_from("GODWIT_RANDOM_TREES", 4);
   for (unsigned long seed = first; seed < first + trees; ++seed) {

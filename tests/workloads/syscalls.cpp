@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr uint64_t kTimeout = 1500000000;  // ns
+constexpr uint64_t kTimeout = 3000000000;  // ns
 
 std::atomic<int> about_to_wait{0};
 std::atomic<int> handled{0};
