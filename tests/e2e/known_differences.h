@@ -76,10 +76,10 @@ inline constexpr Tolerance kTolerances[] = {
 /// Task flags (PF_*, include/linux/sched.h) in stat that tell how a task came into being or what it did
 /// at this moment, not what it is. The rest must be equal.
 ///   0x2 VCPU 0x4 EXITING 0x40 FORKNOEXEC (a restored task never called execve itself)
-///   0x100 SUPERPRIV (has used privileges) 0x400 SIGNALED 0x800 MEMALLOC 0x1000 NPROC_EXCEEDED
+///   0x100 SUPERPRIV (has used privileges) 0x200 DUMPCORE 0x400 SIGNALED 0x800 MEMALLOC 0x1000 NPROC_EXCEEDED
 ///   0x2000 USED_MATH 0x10000 KSWAPD 0x400000 RANDOMIZE (set by execve; inherited from the restorer)
 inline constexpr unsigned long kFlagsOfTheMoment =
-    0x2 | 0x4 | 0x40 | 0x100 | 0x400 | 0x800 | 0x1000 | 0x2000 | 0x10000 | 0x400000;
+    0x2 | 0x4 | 0x40 | 0x100 | 0x200 | 0x400 | 0x800 | 0x1000 | 0x2000 | 0x10000 | 0x400000;
 
 /// fdinfo lines whose value is a kernel object's number or goes on with time.
 inline constexpr KnownDifference kKnownFdinfoDifferences[] = {

@@ -56,7 +56,7 @@ table = {('key', n): [n, str(n) * 3, {n}] for n in range(100000)}
 identity = id(table)
 while len(done) < 500:
     time.sleep(0.01)
-open(path('ready'), 'w').close()
+os.mkdir(path('ready'))  # opens no descriptor
 while not os.path.exists(path('go')):
     time.sleep(0.005)
 before = len(done)
@@ -117,7 +117,7 @@ if (!isMainThread) {
     fs.writeFileSync(file(failures.length ? 'failures' : 'result'), failures.join('\n') || 'pass\n');
     process.exit(failures.length ? 1 : 0);
   };
-  setTimeout(() => fs.writeFileSync(file('ready'), ''), 300);
+  setTimeout(() => fs.mkdirSync(file('ready')), 300);
   const poll = setInterval(() => { if (fs.existsSync(file('go'))) { clearInterval(poll); finish(); } }, 5);
 }
 )";
@@ -174,7 +174,7 @@ public class Busy {
         Map<String, Integer> table = new ConcurrentHashMap<>();
         for (int i = 0; i < 200000; i++) table.put("key" + i, i);
         while (ticks.get() < 50 || rounds.get() < 10000) Thread.sleep(10);
-        Files.createFile(directory.resolve("ready"));
+        Files.createDirectory(directory.resolve("ready"));
         while (!Files.exists(directory.resolve("go"))) Thread.sleep(5);
         int ticksBefore = ticks.get();
         long roundsBefore = rounds.get();
