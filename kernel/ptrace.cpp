@@ -26,8 +26,8 @@ long request(long what, pid_t tid, Number number, Data* data) {
   return ::ptrace(static_cast<__ptrace_request>(what), tid, reinterpret_cast<void*>(number), data);
 }
 
-bool request_of_stopped(long what, pid_t tid, int signal, const char* doing) {
-  if (request(what, tid, uintptr_t{0}, reinterpret_cast<void*>(static_cast<intptr_t>(signal))) == 0) {
+bool request_of_stopped(long what, pid_t tid, uint64_t data, const char* doing) {
+  if (request(what, tid, uintptr_t{0}, reinterpret_cast<void*>(data)) == 0) {
     return true;
   }
   if (errno == ESRCH) {
@@ -42,12 +42,16 @@ int seize(pid_t tid, uint64_t options) {
   return request(PTRACE_SEIZE, tid, uintptr_t{0}, reinterpret_cast<void*>(options)) == 0 ? 0 : errno;
 }
 
+bool set_options(pid_t tid, uint64_t options) {
+  return request_of_stopped(PTRACE_SETOPTIONS, tid, options, "set the options of");
+}
+
 bool interrupt(pid_t tid) {
   return request_of_stopped(PTRACE_INTERRUPT, tid, 0, "interrupt");
 }
 
 bool resume(pid_t tid, int signal) {
-  return request_of_stopped(PTRACE_CONT, tid, signal, "resume");
+  return request_of_stopped(PTRACE_CONT, tid, static_cast<uint64_t>(signal), "resume");
 }
 
 bool detach(pid_t tid) {

@@ -17,6 +17,8 @@ namespace godwit::ptrace {
 
 /// PTRACE_SEIZE. Returns 0 or an errno: who could be seized is the caller's policy.
 [[nodiscard]] int seize(pid_t tid, uint64_t options);
+/// PTRACE_SETOPTIONS. Returns false if the thread has gone.
+bool set_options(pid_t tid, uint64_t options);
 /// PTRACE_INTERRUPT. Returns false if the thread has gone.
 bool interrupt(pid_t tid);
 /// PTRACE_CONT. Returns false if the thread has gone.

@@ -132,11 +132,7 @@ class Restore {
       kill_all();
       throw;
     }
-    for (const PlannedNode& node : plan_.nodes) {
-      if (node.kind == PlannedNode::Kind::Task) {
-        let_go(*node.task);
-      }
-    }
+    let_go(tasks());
     return plan_.root().pid;
   }
 
@@ -170,26 +166,35 @@ class Restore {
       report("memory", filler.bytes(), total);
     }
     shared_memory_.seal(image_);
-    std::vector<const image::Task*> tasks;
+    std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (plan_.nodes[i].kind == PlannedNode::Kind::Task && !nodes_[i].home) {
-        tasks.push_back(plan_.nodes[i].task);
+        away.push_back(plan_.nodes[i].task);
       }
     }
-    bring_home(tasks, region_);
-    for (const PlannedNode& node : plan_.nodes) {
-      if (node.kind == PlannedNode::Kind::Task) {
-        for (const auto& thread : node.task->threads()) {
-          apply_scheduling(thread.tid(0), thread.scheduling(), baseline_);
-        }
-        apply_oom_and_core(*node.task, baseline_);
+    bring_home(away, region_);
+    for (const image::Task* task : tasks()) {
+      for (const auto& thread : task->threads()) {
+        apply_scheduling(thread.tid(0), thread.scheduling(), baseline_);
       }
+      apply_oom_and_core(*task, baseline_);
+      set_signal_masks(*task);
     }
     report("resume", total, total);
     check_cancelled();
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
+  }
+
+  [[nodiscard]] std::vector<const image::Task*> tasks() const {
+    std::vector<const image::Task*> found;
+    for (const PlannedNode& node : plan_.nodes) {
+      if (node.kind == PlannedNode::Kind::Task) {
+        found.push_back(node.task);
+      }
+    }
+    return found;
   }
 
   /// Does for each node what it waits for.

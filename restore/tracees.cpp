@@ -16,7 +16,7 @@ namespace {
 
 using ptrace::Change;
 
-constexpr uint64_t kOptions = PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD;
+constexpr uint64_t kOptions = PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD;
 
 pid_t leader(const image::Task& task) {
   return task.pid(0);
@@ -71,7 +71,9 @@ void set_registers(const image::Thread& thread) {
 
 void seize_task(const image::Task& task) {
   for (const auto& thread : task.threads()) {
-    const int code = ptrace::seize(thread.tid(0), kOptions);
+    // One thread that is killed takes all with it.
+    const bool first = thread.tid(0) == leader(task);
+    const int code = ptrace::seize(thread.tid(0), kOptions | (first ? PTRACE_O_EXITKILL : 0));
     if (code != 0) {
       throw Error(fmt::format("cannot trace thread {} of task {}", thread.tid(0), leader(task)), code);
     }
@@ -118,15 +120,18 @@ void stop_task(const image::Task& task) {
   }
 }
 
-void let_go(const image::Task& task) {
+void set_signal_masks(const image::Task& task) {
   for (const auto& thread : task.threads()) {
-    try {
-      ptrace::set_signal_mask(thread.tid(0), thread.blocked_signals());
-    } catch (const Error&) {
-      continue;  // killed by somebody in the meantime
-    }
-    ptrace::detach(thread.tid(0));
+    ptrace::set_signal_mask(thread.tid(0), thread.blocked_signals());
   }
+}
+
+void let_go(const std::vector<const image::Task*>& tasks) {
+  for (const image::Task* task : tasks) {
+    ptrace::set_options(leader(*task), 0);
+  }
+  for_each_thread(tasks,
+                  [](const image::Task&, const image::Thread& thread) { ptrace::detach(thread.tid(0)); });
 }
 
 }  // namespace godwit

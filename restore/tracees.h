@@ -18,8 +18,12 @@ void bring_home(const std::vector<const image::Task*>& tasks, const Region& regi
 /// us.
 void stop_task(const image::Task& task);
 
-/// Sets the signal masks, and lets the task run on, or stand in its group stop. No error is possible any more
-/// but the task's death.
-void let_go(const image::Task& task);
+/// Sets the signal masks: the last thing by which the threads differ from what they were. Throws Error.
+void set_signal_masks(const image::Task& task);
+
+/// Lets the tasks run on, or stand in their group stops. First, one system call a task, they are untied from
+/// this process's life; once that is done for all, they run on even if it is killed. No error is possible any
+/// more but a task's death.
+void let_go(const std::vector<const image::Task*>& tasks);
 
 }  // namespace godwit
