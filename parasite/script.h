@@ -15,13 +15,14 @@ enum OpKind : uint8_t {
   OP_PLACE = 1,    // descriptor args[0] becomes number args[1], close-on-exec if args[2]; args[0] is closed
   OP_CLONE = 2,    // clone3(args[0] = struct clone_args*, args[1] = size); the child runs Script* args[2]
   OP_WAIT = 3,     // until *(uint32_t*)args[0] >= args[1] (futex)
-  OP_POST = 4,     // *(uint32_t*)args[0] += args[1], then *(uint32_t*)args[2] += 1; both with futex wakes
-  OP_STORE = 5,    // *(uint32_t*)args[0] = args[1] (a slot, usually)
-  OP_COPY = 6,     // copy args[2] bytes from args[1] to args[0]
-  OP_FINISH = 7,   // parasite: raise signal args[0] in this thread, which its tracer sees; when no
-                   // tracer is left, resume the thread by the signal frame at args[1] (rt_sigreturn)
-  OP_PARK = 8,     // restorer: post as OP_POST, then wait for ever
-  OP_LOAD = 9,     // *(int32_t*)args[0] -> result: a descriptor that a system call has written to memory
+  OP_POST =
+      4,  // *(uint32_t*)args[0] += args[1], then *(uint32_t*)args[2] += 1 (0: none); both with futex wakes
+  OP_STORE = 5,   // *(uint32_t*)args[0] = args[1] (a slot, usually)
+  OP_COPY = 6,    // copy args[2] bytes from args[1] to args[0]
+  OP_FINISH = 7,  // parasite: raise signal args[0] in this thread, which its tracer sees; when no
+                  // tracer is left, resume the thread by the signal frame at args[1] (rt_sigreturn)
+  OP_PARK = 8,    // restorer: post as OP_POST, then wait for ever
+  OP_LOAD = 9,    // *(int32_t*)args[0] -> result: a descriptor that a system call has written to memory
 };
 
 enum OpFlags : uint8_t {

@@ -12,8 +12,11 @@ namespace godwit {
 
 namespace {
 
-// The whole of a block comes from cache when it is written out again.
-thread_local std::vector<std::byte> inline_buffer;
+/// Room for a block, which comes from cache when it is written out again. Its bytes aren't set.
+std::unique_ptr<std::byte[]>
+block_buffer() {  // NOLINT(modernize-avoid-c-arrays): not to be zeroed, as a vector is
+  return std::make_unique_for_overwrite<std::byte[]>(kBlockBytes);  // NOLINT(modernize-avoid-c-arrays)
+}
 
 void write_to_file(int descriptor, uint64_t offset, std::span<const std::byte> data) {
   while (!data.empty()) {
@@ -118,9 +121,11 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
   // One more than there are jobs, so that nothing is done before all are counted.
   target->left = jobs.size() + 1;
   if (workers_.empty()) {
-    inline_buffer.resize(kBlockBytes);
+    if (!buffer_) {
+      buffer_ = block_buffer();
+    }
     for (const Job& job : jobs) {
-      run(job, inline_buffer);
+      run(job, {buffer_.get(), kBlockBytes});
     }
   } else {
     const std::lock_guard lock(mutex_);
@@ -144,7 +149,7 @@ void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
 }
 
 void MemoryFiller::work() {
-  std::vector<std::byte> buffer(kBlockBytes);
+  const auto buffer = block_buffer();
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
@@ -155,7 +160,7 @@ void MemoryFiller::work() {
     jobs_.pop_front();
     lock.unlock();
     try {
-      run(job, buffer);
+      run(job, {buffer.get(), kBlockBytes});
       lock.lock();
     } catch (...) {
       lock.lock();

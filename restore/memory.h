@@ -64,6 +64,8 @@ class MemoryFiller {
   std::exception_ptr failure_;
   uint64_t bytes_ = 0;
   bool ending_ = false;
+  std::unique_ptr<std::byte[]>
+      buffer_;  // NOLINT(modernize-avoid-c-arrays): of the caller's thread, without workers
   std::vector<std::thread> workers_;
 };
 

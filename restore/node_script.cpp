@@ -74,7 +74,10 @@ class NodeScript {
     return context_.region.word(node, member);
   }
   [[nodiscard]] const PlannedNode& node(int i) const { return context_.plan.nodes[static_cast<size_t>(i)]; }
+  /// For the coordinator.
   void post(uint32_t Words::*member) { script_.post(word(index_, member), context_.region.events()); }
+  /// For other nodes alone: the coordinator isn't woken.
+  void post_to_nodes(uint32_t Words::*member) { script_.post(word(index_, member), 0); }
   void wait(int node, uint32_t Words::*member, uint32_t at_least = 1) {
     script_.wait(word(node, member), at_least);
   }
@@ -95,7 +98,7 @@ class NodeScript {
     script_.call("tie its life to its parent's", SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0});
     const pid_t parent = node_.cloner < 0 ? parent_of_root_ : node(node_.cloner).pid;
     script_.call_expecting("find its parent alive", parent, SYS_getppid, {});
-    post(&Words::created);
+    post_to_nodes(&Words::created);
     if (node_.scaffold_subreaper) {
       script_.call("adopt orphans", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
     }
@@ -163,7 +166,7 @@ class NodeScript {
     } else if (node_.makes_group) {
       script_.call("make a process group", SYS_setpgid, {0, 0});
     }
-    post(&Words::group_ready);
+    post_to_nodes(&Words::group_ready);
     clone_children(CloneStage::AfterSession);
   }
 
@@ -191,7 +194,7 @@ class NodeScript {
       }
       script_.call("join its process group", SYS_setpgid, {0, node_.group});
     }
-    post(&Words::joined);
+    post_to_nodes(&Words::joined);
   }
 
   void wait_for_members() {
@@ -277,7 +280,7 @@ class NodeScript {
     wait(index_, &Words::seized);
     if (node_.cloner != node_.parent) {
       script_.call("untie its life from its cloner's", SYS_prctl, {PR_SET_PDEATHSIG, 0, 0, 0, 0});
-      post(&Words::guarded);
+      post_to_nodes(&Words::guarded);
     }
     emit_signal_actions(script_, task, context_.baseline);
     if (node_.scaffold_subreaper || task.child_subreaper()) {
@@ -358,7 +361,7 @@ class NodeScript {
     script_.call("set its name", SYS_prctl, {PR_SET_NAME, script_.string(task.comm()), 0, 0, 0});
     if (node_.cloner != node_.parent) {
       script_.call("untie its life from its cloner's", SYS_prctl, {PR_SET_PDEATHSIG, 0, 0, 0, 0});
-      post(&Words::guarded);
+      post_to_nodes(&Words::guarded);
     }
     if (task.has_credentials()) {
       emit_credentials(script_, task.credentials(), context_.baseline);

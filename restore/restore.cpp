@@ -210,7 +210,10 @@ class Restore {
         state.filling = true;
         fill(filler, i);
       }
-      if (!state.seized && region_.read(i, &NodeWords::threads_ready) != 0) {
+      // A task of one thread has all its threads as soon as it has its memory.
+      const bool has_threads =
+          node.task->threads_size() == 1 ? state.filling : region_.read(i, &NodeWords::threads_ready) != 0;
+      if (!state.seized && has_threads) {
         seize_task(*node.task);
         state.seized = true;
         region_.post(i, &NodeWords::seized);

@@ -136,7 +136,9 @@ static long run_operation(Script* script, const Op* op, const uint64_t* args) {
       return 0;
     case OP_POST:
       bump(args[0], static_cast<uint32_t>(args[1]));
-      bump(args[2], 1);
+      if (args[2] != 0) {
+        bump(args[2], 1);
+      }
       return 0;
     case OP_STORE:
       *word_at(args[0]) = static_cast<uint32_t>(args[1]);
