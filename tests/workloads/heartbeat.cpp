@@ -54,6 +54,18 @@ void* thread_body(void* argument) {
   return nullptr;
 }
 
+/// A thread that has beaten has its final signal mask.
+bool all_beat() {
+  for (const auto& process : shared->beats) {
+    for (const auto& beats : process) {
+      if (beats == 0) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 void live(int process) {
   for (size_t i = 0; i < kPages * kPage; i += 512) {
     memory[i] = static_cast<unsigned char>(i / 512 + static_cast<size_t>(process));
@@ -76,7 +88,7 @@ void live(int process) {
     const uint64_t now = shared->beats[process][0];
     workload::check(now == last + 1, "a beat of a leader");
     last = now;
-    if (process == 0 && shared->beats[kProcesses - 1][kThreads - 1] > 0 && !workload::exists("ready")) {
+    if (process == 0 && !workload::exists("ready") && all_beat()) {
       workload::say_ready();
     }
   }
