@@ -20,8 +20,6 @@ namespace {
 
 using Words = NodeWords;
 
-constexpr uint64_t kAllSignals = ~uint64_t{0};
-
 // The kernel's struct sigaction.
 struct KernelAction {
   uint64_t handler;
