@@ -176,7 +176,7 @@ void Parasite::State::end(pid_t thread) {
   const Run run = running.at(thread);
   running.erase(thread);
   wait_for_end(thread);
-  run.before.apply(thread);
+  run.before.put_back(thread);
 }
 
 void Parasite::collect(pid_t tid) {

@@ -28,6 +28,15 @@ void request(enum __ptrace_request what, pid_t tid, uint64_t address, void* data
   }
 }
 
+void set_registers(pid_t tid, user_regs_struct registers) {
+  iovec io{&registers, sizeof registers};
+  request(PTRACE_SETREGSET, tid, NT_PRSTATUS, &io, "set the registers of");
+}
+
+void set_mask(pid_t tid, uint64_t mask) {
+  request(PTRACE_SETSIGMASK, tid, sizeof mask, &mask, "set the signal mask of");
+}
+
 /// Offset of a `syscall` instruction in the kernel's vdso, which is the same in all processes.
 std::optional<uint64_t> offset_in_vdso() {
   static const std::optional<uint64_t> offset = []() -> std::optional<uint64_t> {
@@ -110,11 +119,13 @@ ThreadState ThreadState::of(pid_t tid) {
 }
 
 void ThreadState::apply(pid_t thread) const {
-  user_regs_struct registers = general;
-  uint64_t mask = blocked;
-  iovec io{&registers, sizeof registers};
-  request(PTRACE_SETREGSET, thread, NT_PRSTATUS, &io, "set the registers of");
-  request(PTRACE_SETSIGMASK, thread, sizeof mask, &mask, "set the signal mask of");
+  set_registers(thread, general);
+  set_mask(thread, blocked);
+}
+
+void ThreadState::put_back(pid_t thread) const {
+  set_mask(thread, blocked);
+  set_registers(thread, general);
 }
 
 int wait_for_stop(pid_t tid) {
@@ -162,7 +173,7 @@ int64_t remote_call(pid_t tid, uint64_t instruction, long number, std::initializ
     request(PTRACE_CONT, tid, 0, nullptr, "resume");
   }
   const auto result = static_cast<int64_t>(ThreadState::of(tid).general.rax);
-  before.apply(tid);
+  before.put_back(tid);
   return result;
 }
 

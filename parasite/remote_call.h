@@ -17,8 +17,12 @@ struct ThreadState {
 
   /// Throws Error.
   [[nodiscard]] static ThreadState of(pid_t tid);
-  /// Throws Error.
+  /// Sets registers, then the mask: a thread whose tracer dies in between runs the engine, which ends by a
+  /// signal frame with the right mask. Throws Error.
   void apply(pid_t thread) const;
+  /// Sets the mask, then registers: for the way back, so that no thread is left with signals blocked. Throws
+  /// Error.
+  void put_back(pid_t thread) const;
 };
 
 /// Waits until the traced thread stops. Returns the wait status >> 8 with what PTRACE_EVENT bits there
