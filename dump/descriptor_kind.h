@@ -92,7 +92,8 @@ extern const Kind kMemFd;
 
 /// The registry.
 inline constexpr std::array kKinds{
-    &kRegularFile, &kPipe, &kEventFd, &kTimerFd, &kSignalFd, &kEpoll, &kUnixSocket, &kInetSocket, &kTty,
+    &kMemFd,    &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd,
+    &kSignalFd, &kEpoll,       &kUnixSocket, &kInetSocket, &kTty,
 };
 
 /// Who is signalled about the description; `copy`: a descriptor of it in this process. Throws Error.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "dump/collectors.h"
+#include "kernel/log.h"
 
 namespace godwit {
 
@@ -79,6 +80,13 @@ void ask_interval_timers(ScriptBuilder& script, Answers& answers, image::Task& r
 void ask_posix_timers(const std::vector<procfs::Timer>& timers, ScriptBuilder& script, Answers& answers,
                       image::Task& record) {
   for (const procfs::Timer& timer : timers) {
+    // The kernel shows the clock of "the thread that made it", but not which thread that was.
+    constexpr int kOwnThread = -2;
+    if (timer.clock == kOwnThread && record.threads_size() > 1) {
+      log::warning(
+          "POSIX timer {} counts the CPU time of the thread that made it; after a restore, the leader's",
+          timer.id);
+    }
     const uint64_t at = script.reserve(sizeof(KernelPosixTimer));
     script.call("read POSIX timers", SYS_timer_gettime, {timer.id, at});
     const OpIndex overrun = script.call("read POSIX timers", SYS_timer_getoverrun, {timer.id});

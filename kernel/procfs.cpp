@@ -254,6 +254,8 @@ Status parse_status(std::string_view text) {
       status.pending = line.take_number<uint64_t>(16);
     } else if (key == "ShdPnd") {
       status.shared_pending = line.take_number<uint64_t>(16);
+    } else if (key == "SigBlk") {
+      status.blocked = line.take_number<uint64_t>(16);
     } else if (key == "SigIgn") {
       status.ignored = line.take_number<uint64_t>(16);
     } else if (key == "SigCgt") {

@@ -62,6 +62,7 @@ struct Status {
   uint64_t locked_kib = 0;      // VmLck
   uint64_t pending = 0;         // signals, bit n-1 is signal n: SigPnd, of the thread
   uint64_t shared_pending = 0;  // ShdPnd, of the process
+  uint64_t blocked = 0;         // SigBlk, of the thread
   uint64_t ignored = 0;         // SigIgn
   uint64_t caught = 0;          // SigCgt
   uint64_t inheritable = 0;     // capability sets

@@ -37,7 +37,7 @@ constexpr uint64_t page_up(uint64_t value) {
 /// here, and not pending.
 int quiet_signal(pid_t pid) {
   const procfs::Status status = procfs::read_status(pid, pid);
-  const uint64_t busy = status.caught | status.pending | status.shared_pending;
+  const uint64_t busy = status.caught | status.blocked | status.pending | status.shared_pending;
   for (const int signal : {SIGURG, SIGWINCH, SIGCHLD}) {
     if ((busy >> (signal - 1) & 1) == 0) {
       return signal;
@@ -65,7 +65,7 @@ struct Parasite::State {
   std::map<pid_t, Run> running;
 
   void map();
-  void wait_for_end(pid_t thread) const;
+  void wait_for_end(pid_t thread, std::vector<int>& held_back) const;
   void end(pid_t thread);
 };
 
@@ -158,7 +158,7 @@ void Parasite::start(pid_t tid, ScriptBuilder& script) {
   }
 }
 
-void Parasite::State::wait_for_end(pid_t thread) const {
+void Parasite::State::wait_for_end(pid_t thread, std::vector<int>& held_back) const {
   for (;;) {
     const int stop = wait_for_stop(thread);
     if (stop == signal) {
@@ -167,7 +167,11 @@ void Parasite::State::wait_for_end(pid_t thread) const {
         return;
       }
     }
-    // Something else stopped it (a stop signal, an interrupt that came late): not ours, go on.
+    // Something else stopped it (a stop signal, an interrupt that came late): not ours, go on. A signal that
+    // is held back by that is sent again when the thread is as it was.
+    if (stop >> 8 == 0) {
+      held_back.push_back(stop);
+    }
     ::ptrace(PTRACE_CONT, thread, nullptr, nullptr);
   }
 }
@@ -175,8 +179,12 @@ void Parasite::State::wait_for_end(pid_t thread) const {
 void Parasite::State::end(pid_t thread) {
   const Run run = running.at(thread);
   running.erase(thread);
-  wait_for_end(thread);
+  std::vector<int> held_back;
+  wait_for_end(thread, held_back);
   run.before.put_back(thread);
+  for (const int signal_held_back : held_back) {
+    ::syscall(SYS_tgkill, pid, thread, signal_held_back);
+  }
 }
 
 void Parasite::collect(pid_t tid) {

@@ -120,7 +120,8 @@ extern const Kind kMemFd;
 
 /// The registry.
 inline constexpr std::array kKinds{
-    &kRegularFile, &kPipe, &kEventFd, &kTimerFd, &kSignalFd, &kEpoll, &kUnixSocket, &kInetSocket, &kTty,
+    &kMemFd,    &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd,
+    &kSignalFd, &kEpoll,       &kUnixSocket, &kInetSocket, &kTty,
 };
 
 }  // namespace godwit::making

@@ -223,6 +223,10 @@ void DescriptorPlan::State::add_units(const CheckpointImage& image) {
     unit.record = record.message.get();
     for (const image::OpenFile* file : (*kind)->open_files(*record.message)) {
       unit.open_file_ids.push_back(file->id());
+      // Flags that only open(2) knows are never those of an open file; in an image they would do harm.
+      if ((file->flags() & (O_CREAT | O_EXCL | O_TRUNC)) != 0) {
+        throw error("open file {} has impossible flags {:#o}", file->id(), file->flags());
+      }
       if (file->id() == 0 ||
           !descriptions.try_emplace(file->id(), Description{units.size(), file, {}, -1}).second) {
         throw error("open file {} is described twice", file->id());
@@ -429,12 +433,6 @@ void DescriptorPlan::emit_finish(ScriptBuilder& script, const image::Task& task)
       unit.kind->finish(*unit.record, context);
     }
   }
-  for (const auto& [id, description] : state.descriptions) {
-    if (description.file->has_owner() && owner && context.is_first_with({id})) {
-      state.set_subject(script, state.units[description.unit]);
-      emit_signal_owner(script, *description.file, context.number_of(id));
-    }
-  }
   // Last: closing any descriptor of a file would give up its POSIX locks.
   for (const image::FileLock* lock : state.locks) {
     const uint32_t id = lock->open_file_id();
@@ -444,6 +442,21 @@ void DescriptorPlan::emit_finish(ScriptBuilder& script, const image::Task& task)
     if (mine && context.number_of(id) >= 0) {
       state.set_subject(script, state.units[state.descriptions.at(id).unit]);
       emit_lock(script, *lock, context.number_of(id));
+    }
+  }
+}
+
+void DescriptorPlan::emit_signal_owners(ScriptBuilder& script, const image::Task& task) {
+  const State& state = *state_;
+  const auto found = state.table_by_id.find(task.descriptor_table_id());
+  if (found == state.table_by_id.end() || state.owned_table(task) == nullptr) {
+    return;
+  }
+  const TableFinish context(script, state, found->second);
+  for (const auto& [id, description] : state.descriptions) {
+    if (description.file->has_owner() && context.is_first_with({id})) {
+      state.set_subject(script, state.units[description.unit]);
+      emit_signal_owner(script, *description.file, context.number_of(id));
     }
   }
 }

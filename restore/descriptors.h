@@ -38,6 +38,9 @@ class DescriptorPlan {
   /// the task: closing any descriptor of a file gives up the task's POSIX locks on it.
   void emit_finish(ScriptBuilder& script, const image::Task& task);
 
+  /// Emits who is signalled about descriptors. All threads of the task exist by now.
+  void emit_signal_owners(ScriptBuilder& script, const image::Task& task);
+
   /// Above all descriptor numbers of the image, and above those that the coordinator uses itself.
   [[nodiscard]] int first_free_descriptor() const;
   /// After make_shared: one above the highest number that making and placing uses.

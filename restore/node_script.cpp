@@ -233,15 +233,21 @@ class NodeScript {
     }
   }
 
+  /// Whoever shares the table maps its files through it, before it is filled.
+  void wait_for_sharers(const PlannedNode& of) {
+    for (const int child : of.children) {
+      if (node(child).shares_descriptors) {
+        wait(child, &Words::laid_out);
+        wait_for_sharers(node(child));
+      }
+    }
+  }
+
   void emit_descriptors() {
     if (node_.shares_descriptors) {
       return;
     }
-    for (const int child : node_.children) {
-      if (node(child).shares_descriptors) {
-        wait(child, &Words::laid_out);
-      }
-    }
+    wait_for_sharers(node_);
     script_.call("close what is the coordinator's", SYS_close_range, {0, context_.first_descriptor - 1, 0});
     context_.descriptors.emit_place(script_, *node_.task, context_.layout.files,
                                     context_.layout.shared_memory);
@@ -280,6 +286,8 @@ class NodeScript {
       script_.call("untie its life from its cloner's", SYS_prctl, {PR_SET_PDEATHSIG, 0, 0, 0, 0});
       post_to_nodes(&Words::guarded);
     }
+    context_.descriptors.emit_signal_owners(script_, task);
+    about_node();
     emit_signal_actions(script_, task, context_.baseline);
     if (node_.scaffold_subreaper || task.child_subreaper()) {
       script_.call("set whether it adopts orphans", SYS_prctl,
@@ -371,6 +379,10 @@ class NodeScript {
                    {0, int{RLIMIT_CORE}, script_.object(rlimit{0, 0}), 0});
       script_.call("unblock signals", SYS_rt_sigprocmask,
                    {SIG_SETMASK, script_.object(uint64_t{0}), 0, sizeof(uint64_t)});
+      if (signal != SIGKILL) {
+        script_.call("set a signal action", SYS_rt_sigaction,
+                     {signal, script_.object(KernelAction{}), 0, sizeof(uint64_t)});
+      }
       script_.call("die again", SYS_kill, {node_.pid, signal});
     }
     script_.call("exit again", SYS_exit_group, {task.exit_status() >> 8 & 0xff});

@@ -62,7 +62,11 @@ class Planner {
  private:
   PlannedNode& node(int i) { return plan_.nodes[static_cast<size_t>(i)]; }
 
-  void add_tasks(pid_t pid, int parent) {
+  void add_tasks(pid_t pid, int parent, int depth = 0) {
+    constexpr int kDeepest = 1000;
+    if (depth > kDeepest) {
+      throw error("task {} has more than {} ancestors in the tree", pid, kDeepest);
+    }
     const image::Task* task = tasks_.at(pid);
     PlannedNode made;
     made.task = task;
@@ -79,7 +83,7 @@ class Planner {
     by_pid_[pid] = index;
     plan_.nodes.push_back(made);
     for (const pid_t child : children_[pid]) {
-      add_tasks(child, index);
+      add_tasks(child, index, depth + 1);
     }
   }
 

@@ -119,6 +119,11 @@ uint32_t Region::read(int node, uint32_t NodeWords::*member) const {
   return at(word(node, member)).load();
 }
 
+void Region::bump_events() {
+  at(events()).fetch_add(1);
+  ::syscall(SYS_futex, events(), FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
+}
+
 void Region::post(int node, uint32_t NodeWords::*member) {
   const uint64_t address = word(node, member);
   at(address).fetch_add(1);

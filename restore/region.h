@@ -74,6 +74,8 @@ class Region {
 
   [[nodiscard]] uint32_t read(int node, uint32_t NodeWords::*member) const;
   void post(int node, uint32_t NodeWords::*member);
+  /// Something that no node has posted has happened.
+  void bump_events();
   /// Waits until `events` differs from `seen`, a signal comes, or 100 ms have passed (for deaths, which
   /// post nothing). Returns what it is now.
   [[nodiscard]] uint32_t wait_events(uint32_t seen) const;

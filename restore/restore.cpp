@@ -78,6 +78,19 @@ void reap(pid_t pid) {
   }
 }
 
+void check_pid_is_free(pid_t pid) {
+  if (::kill(pid, 0) != 0 && errno == ESRCH) {
+    return;
+  }
+  std::string holder = "a process group or session";
+  try {
+    holder = procfs::read_stat(pid).comm;
+  } catch (const Error&) {
+    // It has just gone, or was only the number of a group.
+  }
+  throw Error(fmt::format("task {}: its pid is taken by {}", pid, holder), EEXIST, "end that first");
+}
+
 unsigned worker_count(const RestoreOptions& options, uint64_t bytes) {
   constexpr uint64_t kWorthThreads = 8 << 20;
   if (bytes < kWorthThreads) {
@@ -110,6 +123,7 @@ class Restore {
   }
 
   pid_t run() {
+    check_pids_are_free();
     descriptors_.make_shared(files_, shared_memory_.descriptors(), shared_memory_.next_descriptor());
     const ScriptContext context{plan_,
                                 region_,
@@ -137,6 +151,16 @@ class Restore {
   }
 
  private:
+  /// Before anything is made that others can see, such as the name of a socket.
+  void check_pids_are_free() const {
+    for (const PlannedNode& node : plan_.nodes) {
+      check_pid_is_free(node.pid);
+      for (int i = 1; node.task != nullptr && i < node.task->threads_size(); ++i) {
+        check_pid_is_free(node.task->threads(i).tid(0));
+      }
+    }
+  }
+
   struct NodeState {
     bool filling = false;
     bool seized = false;
@@ -150,7 +174,10 @@ class Restore {
     for (const auto* memory : image_.all<image::SharedMemory>()) {
       ++regions_left;
       filler.add_file(shared_memory_.descriptors().at(memory->id()), *objects_.at(memory->memory_object()),
-                      [&] { --regions_left; });
+                      [&] {
+                        --regions_left;
+                        region_.bump_events();
+                      });
     }
     uint32_t seen = 0;
     while (!all_parked() || regions_left != 0) {
@@ -289,7 +316,8 @@ class Restore {
   /// belongs to somebody else.
   void kill_all() {
     for (size_t n = 0; n < nodes_.size(); ++n) {
-      if (region_.read(static_cast<int>(n), &NodeWords::created) != 0) {
+      const int i = static_cast<int>(n);
+      if (region_.read(i, &NodeWords::created) != 0 && region_.read(i, &NodeWords::ended) == 0) {
         ::kill(plan_.nodes[n].pid, SIGKILL);
       }
     }

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <ctime>
 
+#include "kernel/error.h"
 #include "kernel/features.h"
 #include "restore/state.h"
 
@@ -38,6 +39,10 @@ static_assert(sizeof(Event) == 64);
 /// Without the prctl the kernel hands out ids in ascending order: timers are made and deleted until the
 /// wanted one comes. Ids of a fresh process begin at 0.
 void emit_ids_up_to(ScriptBuilder& script, int& next, int wanted, uint64_t event, uint64_t id) {
+  constexpr int kWorthCounting = 10000;
+  if (wanted - next > kWorthCounting) {
+    throw error("POSIX timer {}: this kernel can't make a timer with that number", wanted);
+  }
   for (; next < wanted; ++next) {
     script.call("make a POSIX timer", SYS_timer_create, {CLOCK_MONOTONIC, event, id});
     script.call("delete a POSIX timer", SYS_timer_delete, {next});
