@@ -166,12 +166,15 @@ void ScriptBuilder::write_to(std::span<std::byte> out, uint64_t events) const {
   header.events = events;
   std::copy(data_.begin(), data_.end(), out.begin());
   std::memcpy(out.data(), &header, sizeof header);
-  std::memcpy(out.data() + data_.size(), ops_.data(), ops_.size() * sizeof(Op));
+  // Not memcpy: an empty script has no address to copy from.
+  const auto ops = std::as_bytes(std::span(ops_));
+  std::copy(ops.begin(), ops.end(), out.begin() + static_cast<ptrdiff_t>(data_.size()));
 }
 
 void ScriptBuilder::load(std::span<const std::byte> ran) {
   std::copy_n(ran.begin(), data_.size(), data_.begin());
-  std::memcpy(ops_.data(), ran.data() + data_.size(), ops_.size() * sizeof(Op));
+  const auto ops = std::as_writable_bytes(std::span(ops_));
+  std::copy_n(ran.begin() + static_cast<ptrdiff_t>(data_.size()), ops.size(), ops.begin());
 }
 
 int64_t ScriptBuilder::result(OpIndex op) const {
