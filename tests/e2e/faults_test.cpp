@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,6 +133,11 @@ TEST_F(Faults, DumpOfWhatIsNotSupported) {
     }
   };
   const pid_t pid = launch({"/bin/sleep", "1000"}, options);
+  // Not before it sleeps: until then the loader is at work.
+  ASSERT_TRUE(wait_until([&] {
+    return read_file("/proc/" + std::to_string(pid) + "/syscall")
+        .starts_with(std::to_string(SYS_clock_nanosleep) + " ");
+  }));
   const Snapshot before = observe_at_rest(pid);
   expect_refusal(try_dump(pid, image()), {"descriptor", std::to_string(pid), "inotify"});
   EXPECT_TRUE(files_in(images_.path()).empty());
