@@ -34,6 +34,19 @@ uint64_t parse_time(std::string_view text) {
          parse_number<uint64_t>(text.substr(comma + 1, text.size() - comma - 2), 10, "timerfd's nanoseconds");
 }
 
+/// The alarm clocks tell the time of those that they are made of; without a real-time clock that can wake the
+/// machine they don't tell it at all.
+clockid_t telling(clockid_t clock) {
+  switch (clock) {
+    case CLOCK_REALTIME_ALARM:
+      return CLOCK_REALTIME;
+    case CLOCK_BOOTTIME_ALARM:
+      return CLOCK_BOOTTIME;
+    default:
+      return clock;
+  }
+}
+
 uint64_t now(clockid_t clock) {
   timespec time{};
   if (::clock_gettime(clock, &time) != 0) {
@@ -65,7 +78,7 @@ void collect(std::span<const Description* const> descriptions, Context& context)
     record->set_remaining_ns(parse_time(field("it_value")));
     record->set_interval_ns(parse_time(field("it_interval")));
     if ((record->settime_flags() & TFD_TIMER_ABSTIME) != 0 && record->remaining_ns() != 0) {
-      record->set_expires_ns(now(record->clock()) + record->remaining_ns());
+      record->set_expires_ns(now(telling(record->clock())) + record->remaining_ns());
     }
     context.add(std::move(record));
   }

@@ -24,14 +24,32 @@ bool clock_goes_on(int clock, const MakeContext& context) {
   return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM || context.is_same_boot();
 }
 
-void arm(const image::TimerFd& record, MakeContext& context, Slot timer) {
+/// When the first of the unread expirations of a periodic timer was: armed for that moment, the kernel counts
+/// them anew together with those that have come since. 0: it can't be done so.
+uint64_t first_unread_ns(const image::TimerFd& record) {
+  uint64_t counted = 0;
+  if (record.interval_ns() == 0 || __builtin_mul_overflow(record.ticks(), record.interval_ns(), &counted) ||
+      counted >= record.expires_ns()) {
+    return 0;
+  }
+  return record.expires_ns() - counted;
+}
+
+/// Returns the expirations that are still to be set.
+uint64_t arm(const image::TimerFd& record, MakeContext& context, Slot timer) {
   ScriptBuilder& script = context.script;
   const bool absolute = record.expires_ns() != 0 && clock_goes_on(record.clock(), context);
+  const uint64_t first = absolute ? first_unread_ns(record) : 0;
   itimerspec value{};
-  value.it_value = to_timespec(absolute ? record.expires_ns() : record.remaining_ns());
+  if (absolute) {
+    value.it_value = to_timespec(first != 0 ? first : record.expires_ns());
+  } else {
+    value.it_value = to_timespec(record.remaining_ns());
+  }
   value.it_interval = to_timespec(record.interval_ns());
   const uint32_t flags = absolute ? record.settime_flags() : 0;
   script.call("set a timerfd", SYS_timerfd_settime, {timer, flags, script.object(value), 0});
+  return first != 0 ? 0 : record.ticks();
 }
 
 void make(const google::protobuf::Message& message, MakeContext& context) {
@@ -40,15 +58,16 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
   const Slot timer =
       script.call_to_slot("make a timerfd", SYS_timerfd_create,
                           {record.clock(), (record.open_file().flags() & O_NONBLOCK) | O_CLOEXEC});
+  uint64_t ticks = record.ticks();
   if (record.remaining_ns() != 0 || record.interval_ns() != 0) {
-    arm(record, context, timer);
+    ticks = arm(record, context, timer);
   } else if (record.settime_flags() != 0) {
     // Disarmed, or expired: only its flags are left of its last setting.
     const uint64_t never = script.object(itimerspec{});
     script.call("set a timerfd", SYS_timerfd_settime, {timer, record.settime_flags(), never, 0});
   }
-  if (record.ticks() != 0) {
-    script.call("set the ticks of a timerfd", SYS_ioctl, {timer, kSetTicks, script.object(record.ticks())});
+  if (ticks != 0) {
+    script.call("set the ticks of a timerfd", SYS_ioctl, {timer, kSetTicks, script.object(ticks)});
   }
   context.deliver(record.open_file(), timer);
 }

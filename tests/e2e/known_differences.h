@@ -85,10 +85,16 @@ inline constexpr unsigned long kFlagsOfTheMoment =
 inline constexpr KnownDifference kKnownFdinfoDifferences[] = {
     {"fdinfo", "eventfd-id", "a serial number of the kernel"},
     {"fdinfo", "it_value", "time goes on; the timerfd workload checks it"},
+    {"fdinfo", "ticks",
+     "of a periodic timer; whoever looks makes the kernel count what has passed; likewise"},
     {"fdinfo", "mnt_id",
      "mounts of the kernel's own for pipes, sockets and the like are one; files are compared by path"},
     {"fdinfo", "ino", "compared, canonically, with the descriptor's file"},
 };
+
+/// Events of an epoll's watch that the kernel adds when a watch is made: EPOLLERR and EPOLLHUP. One that was
+/// one-shot and has fired had lost them; the epoll workload checks what it reports.
+inline constexpr unsigned kEventsOfEveryWatch = 0x18;
 
 /// Mapping flags (VmFlags in smaps) that depend on how a mapping was made, not on what it is.
 inline constexpr KnownDifference kKnownVmFlags[] = {

@@ -294,7 +294,7 @@ class Observer {
         continue;
       }
       if (name == "tfd") {
-        value = value.substr(0, value.find(" ino:"));
+        value = watch_without_identity(value);
       } else if (name == "lock") {
         // "1: POSIX ADVISORY WRITE pid major:minor:inode start end": the number is a serial number.
         value = value.substr(value.find(':') + 1);
@@ -302,6 +302,17 @@ class Observer {
       const int n = repeated[name]++;
       add(owner, source, n == 0 ? name : name + " " + std::to_string(n), value);
     }
+  }
+
+  /// Of "13 events: 40000000 data: b pos:0 ino:64 sdev:3" what lasts.
+  static std::string watch_without_identity(const std::string& value) {
+    const std::vector<std::string> words = words_of(value);
+    if (words.size() < 5) {
+      return value;
+    }
+    return fmt::format("{} events {:x} data {}", words[0],
+                       strtoul(words[2].c_str(), nullptr, 16) | kEventsOfEveryWatch,
+                       words[words[3] == "data:" ? 4 : 3]);
   }
 
   static bool same(pid_t a, pid_t b, int type, unsigned long index_a = 0, unsigned long index_b = 0) {

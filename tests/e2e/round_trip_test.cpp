@@ -15,6 +15,7 @@ constexpr Entry kWorkloads[] = {
     {"rlimits"},      {"credentials"}, {"seccomp"},       {"scheduling"},  {"fs"},          {"process"},
     {"tree"},         {"memory"},      {"file_mappings"}, {"cow"},         {"shm"},         {"heartbeat"},
     {"regular_file"}, {"pipe"},        {"epoll"},         {"unix_socket"}, {"inet_socket"}, {"file_lock"},
+    {"eventfd"},      {"timerfd"},     {"signalfd"},
 };
 
 std::vector<RoundTripCase> cases(bool once_only) {

@@ -156,6 +156,18 @@ inline void expect_end(pid_t child, int status = 0) {
   }
 }
 
+/// The letter that stat shows: 'S' of one that waits. '?' if there is none.
+inline char state_of_task(pid_t tid) {
+  char path[64];
+  char text[512] = {};
+  snprintf(path, sizeof path, "/proc/%d/stat", tid);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  close(fd);
+  const char* end = got > 0 ? strrchr(text, ')') : nullptr;
+  return end != nullptr && strlen(end) > 2 ? end[2] : '?';
+}
+
 inline pid_t gettid() {
   return static_cast<pid_t>(syscall(SYS_gettid));
 }
