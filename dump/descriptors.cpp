@@ -101,6 +101,20 @@ bool can_send_signals(const Description& description) {
          S_ISFIFO(description.status.st_mode);
 }
 
+/// Whether the process, thread or group that `owner` names has to do with one of the tasks.
+bool is_among(const std::vector<pid_t>& pids, const image::SignalOwner& owner) {
+  return std::any_of(pids.begin(), pids.end(), [&](pid_t pid) {
+    switch (owner.type()) {
+      case F_OWNER_TID:
+        return ::access(fmt::format("/proc/{}/task/{}", pid, owner.pid()).c_str(), F_OK) == 0;
+      case F_OWNER_PGRP:
+        return ::getpgid(pid) == owner.pid();
+      default:
+        return pid == owner.pid();
+    }
+  });
+}
+
 }  // namespace
 
 struct DescriptorCollector::State {
@@ -218,6 +232,12 @@ uint32_t DescriptorCollector::collect(pid_t pid) {
 }
 
 void DescriptorCollector::finish() {
+  for (const auto& description : state_->context.descriptions) {
+    if (description->owner.pid() != 0 && !is_among(state_->context.pids, description->owner)) {
+      throw refusal("{}, which signals somebody outside the tree ({}),", description->name(),
+                    description->owner.pid());
+    }
+  }
   for (size_t i = 0; i < kKinds.size(); ++i) {
     if (!state_->of_kind[i].empty()) {
       kKinds[i]->collect(state_->of_kind[i], state_->context);

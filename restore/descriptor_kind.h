@@ -96,6 +96,9 @@ struct Kind {
   void (*make)(const google::protobuf::Message&, MakeContext&);
   /// Emits what needs descriptors in their places, for each table that has one of the record's. May be null.
   void (*finish)(const google::protobuf::Message&, FinishContext&);
+  /// Does what needs other tasks and process groups, when all exist, through a copy of the descriptor in this
+  /// process. May be null. Throws Error.
+  void (*conclude)(const google::protobuf::Message&, int descriptor) = nullptr;
 };
 
 /// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.

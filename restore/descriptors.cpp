@@ -9,6 +9,7 @@
 
 #include "images-format/file_lock.pb.h"
 #include "kernel/error.h"
+#include "kernel/pidfd.h"
 #include "parasite/native.h"
 #include "restore/descriptor_kind.h"
 #include "restore/file_lock.h"
@@ -446,7 +447,7 @@ void DescriptorPlan::emit_finish(ScriptBuilder& script, const image::Task& task)
   }
 }
 
-void DescriptorPlan::emit_signal_owners(ScriptBuilder& script, const image::Task& task) {
+void DescriptorPlan::emit_signals(ScriptBuilder& script, const image::Task& task) {
   const State& state = *state_;
   const auto found = state.table_by_id.find(task.descriptor_table_id());
   if (found == state.table_by_id.end() || state.owned_table(task) == nullptr) {
@@ -456,8 +457,28 @@ void DescriptorPlan::emit_signal_owners(ScriptBuilder& script, const image::Task
   for (const auto& [id, description] : state.descriptions) {
     if (description.file->has_owner() && context.is_first_with({id})) {
       state.set_subject(script, state.units[description.unit]);
-      emit_signal_owner(script, *description.file, context.number_of(id));
+      emit_signal(script, *description.file, context.number_of(id));
     }
+  }
+}
+
+void DescriptorPlan::conclude() const {
+  const State& state = *state_;
+  for (const auto& [id, description] : state.descriptions) {
+    const Unit& unit = state.units[description.unit];
+    if (description.uses.empty() || (!description.file->has_owner() && unit.kind->conclude == nullptr)) {
+      continue;
+    }
+    const Use& use = description.uses.front();
+    with_context([&, number = id] { return state.name(number); },
+                 [&] {
+                   const Fd task = open_pidfd(state.tables[use.table].owner);
+                   const Fd copy = copy_descriptor(task.get(), use.fd);
+                   apply_signal_owner(description.file->owner(), copy.get());
+                   if (unit.kind->conclude != nullptr) {
+                     unit.kind->conclude(*unit.record, copy.get());
+                   }
+                 });
   }
 }
 

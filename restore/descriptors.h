@@ -38,8 +38,11 @@ class DescriptorPlan {
   /// the task: closing any descriptor of a file gives up the task's POSIX locks on it.
   void emit_finish(ScriptBuilder& script, const image::Task& task);
 
-  /// Emits who is signalled about descriptors. All threads of the task exist by now.
-  void emit_signal_owners(ScriptBuilder& script, const image::Task& task);
+  /// Emits which signals descriptors send.
+  void emit_signals(ScriptBuilder& script, const image::Task& task);
+  /// What the coordinator does, through copies of the tasks' descriptors, when all tasks, threads and process
+  /// groups exist: who is signalled, which group is in the foreground. Throws Error.
+  void conclude() const;
 
   /// Above all descriptor numbers of the image, and above those that the coordinator uses itself.
   [[nodiscard]] int first_free_descriptor() const;

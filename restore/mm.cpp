@@ -206,7 +206,7 @@ class Layout {
     if (mapping.backing() == image::Mapping::ANONYMOUS) {
       flags |= MAP_ANONYMOUS;
     } else if (mapping.backing() == image::Mapping::SHARED_MEMORY) {
-      descriptor = context_.shared_memory.at(mapping.shared_memory_id());
+      descriptor = shared_memory(mapping);
     } else {
       descriptor = file(mapping);
     }
@@ -224,6 +224,21 @@ class Layout {
       open_id_ = mapping.file_id();
       open_flags_ = flags;
     }
+    return *open_;
+  }
+
+  /// A shared mapping that could never be made writable comes from a read-only descriptor: it can't be made
+  /// writable again, and doesn't stand in the way of a seal against writing.
+  Arg shared_memory(const image::Mapping& mapping) {
+    const int number = context_.shared_memory.at(mapping.shared_memory_id());
+    if (!mapping.shared() || mapping.may_write()) {
+      return number;
+    }
+    close_file();
+    open_ = script_.call_to_slot(
+        "open shared memory for reading", SYS_openat,
+        {AT_FDCWD, script_.string(fmt::format("/proc/self/fd/{}", number)), O_RDONLY | O_CLOEXEC});
+    open_flags_ = kSharedMemory;
     return *open_;
   }
 
@@ -267,6 +282,7 @@ class Layout {
   std::optional<Slot> open_;
   uint32_t open_id_ = 0;
   int open_flags_ = 0;
+  static constexpr int kSharedMemory = -1;  // as open_flags_: no file of the image
 };
 
 }  // namespace

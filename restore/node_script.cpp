@@ -286,7 +286,7 @@ class NodeScript {
       script_.call("untie its life from its cloner's", SYS_prctl, {PR_SET_PDEATHSIG, 0, 0, 0, 0});
       post_to_nodes(&Words::guarded);
     }
-    context_.descriptors.emit_signal_owners(script_, task);
+    context_.descriptors.emit_signals(script_, task);
     about_node();
     emit_signal_actions(script_, task, context_.baseline);
     if (node_.scaffold_subreaper || task.child_subreaper()) {

@@ -193,6 +193,10 @@ class Restore {
       report("memory", filler.bytes(), total);
     }
     shared_memory_.seal(image_);
+    {
+      const BlockedSignals blocked;
+      descriptors_.conclude();
+    }
     std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (plan_.nodes[i].kind == PlannedNode::Kind::Task && !nodes_[i].home) {

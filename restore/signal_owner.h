@@ -5,8 +5,12 @@
 
 namespace godwit {
 
-/// Emits who is to be signalled about the description behind `descriptor`. The task still has root's
-/// credentials, and whom it names must exist.
-void emit_signal_owner(ScriptBuilder& script, const image::OpenFile& file, int descriptor);
+/// Emits what is sent, and that it is sent: F_SETSIG, O_ASYNC. The kernel remembers the number through which
+/// O_ASYNC was asked for, so this is the task's own affair.
+void emit_signal(ScriptBuilder& script, const image::OpenFile& file, int descriptor);
+
+/// Sets who is signalled (F_SETOWN_EX), through a descriptor of this process: the owner may be any task,
+/// thread or group of the tree, and exists by now. Throws Error.
+void apply_signal_owner(const image::SignalOwner& owner, int descriptor);
 
 }  // namespace godwit

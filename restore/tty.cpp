@@ -1,6 +1,7 @@
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,14 +53,19 @@ void finish(const google::protobuf::Message& message, FinishContext& context) {
   };
   set("set the terminal's modes", TCSETS2, record.termios());
   set("set the terminal's size", TIOCSWINSZ, record.window_size());
-  if (record.foreground_group() != 0) {
-    const uint64_t group = script.object(record.foreground_group());
-    script.call("bring the job to the foreground", SYS_ioctl, {terminal, TIOCSPGRP, group});
+}
+
+/// From the background this would stop us if we had not blocked SIGTTOU: tcsetpgrp(3).
+void conclude(const google::protobuf::Message& message, int descriptor) {
+  const auto& record = static_cast<const image::Tty&>(message);
+  const pid_t group = record.foreground_group();
+  if (group != 0 && ::ioctl(descriptor, TIOCSPGRP, &group) != 0) {
+    throw errno_error("cannot bring process group {} to the foreground", group);
   }
 }
 
 }  // namespace
 
-constinit const Kind kTty{RecordType::Tty, "terminal", single_open_file<image::Tty>, make, finish};
+constinit const Kind kTty{RecordType::Tty, "terminal", single_open_file<image::Tty>, make, finish, conclude};
 
 }  // namespace godwit::making

@@ -4,8 +4,10 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -202,6 +204,36 @@ TEST_F(Faults, RestoreWithoutAFile) {
   write_text(file, "short");
   expect_failing_restore({file});
   ASSERT_EQ(rename(aside.c_str(), file.c_str()), 0);
+  const Restored restored = restore(image());
+  ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+TEST_F(Faults, RestoreWhereASocketIsInUse) {
+  Workload workload("unix_socket", 0);
+  const Outcome dumped = dump(workload.root(), image());
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+  // The name of the workload's listening socket is somebody else's by now.
+  const std::string path = workload.directory() / "socket";
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  for (const int type : {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}) {
+    Fd other(socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    ASSERT_EQ(bind(other.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    expect_failing_restore({path, "another process"});
+    if (type != SOCK_DGRAM) {
+      ASSERT_EQ(listen(other.get(), 5), 0);
+      expect_failing_restore({path, "another process"});
+      EXPECT_EQ(accept(other.get(), nullptr, nullptr), -1) << "the restore has connected to it";
+    }
+    other.reset();
+    if (type != SOCK_SEQPACKET) {
+      ASSERT_EQ(unlink(path.c_str()), 0);
+    }
+  }
+  // What the last owner has left behind makes way.
   const Restored restored = restore(image());
   ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
   EXPECT_EQ(workload.verdict(), "pass");

@@ -64,6 +64,8 @@ class Terminal {
     return true;
   }
 
+  [[nodiscard]] pid_t foreground_group() const { return tcgetpgrp(master_.get()); }
+
   [[nodiscard]] const std::string& seen() const { return seen_; }
 
  private:
@@ -113,18 +115,18 @@ std::vector<pid_t> sorted_tree(pid_t root) {
   return tree;
 }
 
-TEST(RealShellJob, PipelineInATerminal) {
+/// `shell` runs a pipeline of three that answers "GOT line n".
+void survive(const std::vector<std::string>& shell) {
   const Reaper reaper;
   const TemporaryDirectory directory;
-  const std::string pipeline =
-      "n=0; while read line; do n=$((n+1)); echo \"got $line $n\"; done | sed -u 's/got/GOT/' | cat";
   Terminal first;
   pid_t job = 0;
-  const pid_t leader = first.start({"/bin/sh", "-c", pipeline}, job);
+  const pid_t leader = first.start(shell, job);
   first.type("one\n");
   ASSERT_TRUE(first.expect("GOT one 1")) << first.seen();
   ASSERT_TRUE(wait_until([&] { return tree_of(job).size() == 4; }));
   const std::vector<pid_t> tree = sorted_tree(job);
+  const pid_t foreground = first.foreground_group();
 
   const Outcome dumped = dump(job, directory / "checkpoint", {"--shell-job"});
   ASSERT_TRUE(dumped.ok()) << "dump " << dumped.words();
@@ -140,6 +142,7 @@ TEST(RealShellJob, PipelineInATerminal) {
   ASSERT_TRUE(wait_until([&] { return !try_read(pid_file).value_or("").empty(); }, 10))
       << second.expect("\n") << second.seen();
   EXPECT_EQ(sorted_tree(job), tree);
+  EXPECT_EQ(second.foreground_group(), foreground);
   second.type("two\n");
   EXPECT_TRUE(second.expect("GOT two 2")) << second.seen();
   second.type("three\n");
@@ -147,6 +150,18 @@ TEST(RealShellJob, PipelineInATerminal) {
   // End of file at the terminal ends the pipeline.
   second.type("\x04");
   EXPECT_TRUE(wait_until_gone(tree, 10));
+}
+
+constexpr const char* kPipeline =
+    "n=0; while read line; do n=$((n+1)); echo \"got $line $n\"; done | sed -u 's/got/GOT/' | cat";
+
+TEST(RealShellJob, PipelineInATerminal) {
+  survive({"/bin/sh", "-c", kPipeline});
+}
+
+TEST(RealShellJob, PipelineThatIsAJobOfItsOwn) {
+  // With job control the pipeline is a group in the foreground that a child leads.
+  survive({"/bin/bash", "-c", std::string("set -m; ") + kPipeline});
 }
 
 }  // namespace

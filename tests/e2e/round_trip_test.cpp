@@ -11,11 +11,11 @@ struct Entry {
 
 /// One entry a workload.
 constexpr Entry kWorkloads[] = {
-    {"threads"},      {"registers"},   {"signals"},       {"syscalls"},    {"blocked_io"},  {"timers"},
-    {"rlimits"},      {"credentials"}, {"seccomp"},       {"scheduling"},  {"fs"},          {"process"},
-    {"tree"},         {"memory"},      {"file_mappings"}, {"cow"},         {"shm"},         {"heartbeat"},
-    {"regular_file"}, {"pipe"},        {"epoll"},         {"unix_socket"}, {"inet_socket"}, {"file_lock"},
-    {"eventfd"},      {"timerfd"},     {"signalfd"},
+    {"threads"},      {"registers"},   {"signals"},       {"syscalls"},     {"blocked_io"},  {"timers"},
+    {"rlimits"},      {"credentials"}, {"seccomp"},       {"scheduling"},   {"fs"},          {"process"},
+    {"tree"},         {"memory"},      {"file_mappings"}, {"cow"},          {"shm"},         {"heartbeat"},
+    {"regular_file"}, {"pipe"},        {"epoll"},         {"unix_socket"},  {"inet_socket"}, {"file_lock"},
+    {"eventfd"},      {"timerfd"},     {"signalfd"},      {"signal_owner"},
 };
 
 std::vector<RoundTripCase> cases(bool once_only) {

@@ -1,6 +1,6 @@
 // Memory shared between processes: anonymous, inherited over two generations and mapped at different places;
 // and a memfd between processes of different sessions. What one writes all others see, after restore as
-// before.
+// before. And memory that is mapped so that it can't be written: sealed, or through a read-only descriptor.
 #include <sys/mman.h>
 
 #include "tests/workloads/workload.h"
@@ -66,6 +66,25 @@ void stand(Board* anonymous, Board* memfd, int number) {
   take_part(memfd, number);
 }
 
+/// A shared, read-only mapping of a memfd with 'content' that was opened for reading only.
+char* map_read_only(int fd, const char* content) {
+  workload::must(ftruncate(fd, kPage), "ftruncate");
+  workload::must(pwrite(fd, content, strlen(content), 0), "pwrite");
+  char name[64];
+  snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+  const int reader = static_cast<int>(workload::must(open(name, O_RDONLY | O_CLOEXEC), "open"));
+  void* place = mmap(nullptr, kPage, PROT_READ, MAP_SHARED, reader, 0);
+  workload::must(place == MAP_FAILED ? -1 : 0, "mmap");
+  close(reader);
+  return static_cast<char*>(place);
+}
+
+void check_read_only(char* mapped, const char* content) {
+  workload::check(strcmp(mapped, content) == 0, content);
+  errno = 0;
+  workload::check(mprotect(mapped, kPage, PROT_READ | PROT_WRITE) == -1 && errno == EACCES, content);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -74,6 +93,18 @@ int main(int argc, char** argv) {
   workload::must(ftruncate(fd, kSize), "ftruncate");
   Board* anonymous = map(-1);
   Board* memfd = map(fd);
+  const int sealed = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  char* of_sealed = map_read_only(sealed, "sealed");
+  workload::must(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK), "F_ADD_SEALS");
+  const int read_only = memfd_create("read-only", MFD_CLOEXEC);
+  char* of_read_only = map_read_only(read_only, "read-only");
+  close(read_only);
+  // Sealed against new writers: this mapping is older.
+  const int future = memfd_create("future", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  workload::must(ftruncate(future, kSize), "ftruncate");
+  Board* of_future = map(future);
+  workload::must(fcntl(future, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), "F_ADD_SEALS");
+  snprintf(of_future->text, sizeof of_future->text, "future");
   fill(anonymous, 1);
   fill(memfd, 2);
   pid_t children[kProcesses - 1];
@@ -110,6 +141,14 @@ int main(int argc, char** argv) {
   anonymous->standing = 0;
   check_fill(anonymous, 1, "anonymous");
   check_fill(memfd, 2, "memfd");
+  check_read_only(of_sealed, "sealed");
+  check_read_only(of_read_only, "read-only");
+  workload::check_equal(fcntl(sealed, F_GET_SEALS), F_SEAL_WRITE | F_SEAL_SHRINK, "seals");
+  workload::check(pwrite(sealed, "x", 1, 0) == -1, "writing what is sealed");
+  workload::check(strcmp(of_future->text, "future") == 0, "future");
+  of_future->turn = 1;
+  workload::check_equal(fcntl(future, F_GET_SEALS), F_SEAL_FUTURE_WRITE, "seals");
+  workload::check(pwrite(future, "x", 1, 0) == -1, "writing what is sealed against new writers");
   take_part(anonymous, 0);
   take_part(memfd, 0);
   for (const pid_t child : children) {
