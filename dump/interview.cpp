@@ -19,11 +19,11 @@ constexpr size_t kBytesPerTimerOrChild = 512;
 /// The questions to one task, from the start of its parasite to the end.
 class Interview {
  public:
-  Interview(TaskState& task, std::vector<image::Task*> stopped_children)
+  Interview(TaskState& task, std::vector<image::Task*> stopped_children, OwnCodeFinder& finder)
       : task_(task),
         stopped_children_(std::move(stopped_children)),
         timers_(procfs::read_timers(task.pid())),
-        parasite_(task.pid(), task.pid(), free_range(used(task), bytes()), bytes()) {}
+        parasite_(task.frozen->threads, task.maps, finder, free_range(used(task), bytes()), bytes()) {}
 
   void start() {
     // With MCL_FUTURE the parasite's memory is locked too; nothing else tells.
@@ -40,7 +40,8 @@ class Interview {
   }
 
   void finish() {
-    for (size_t i = 0; i < scripts_.size(); ++i) {
+    // The leader, which was the first to start, is the last.
+    for (size_t i = scripts_.size(); i-- > 0;) {
       parasite_.collect(task_.threads[i].tid);
       for (const auto& answer : answers_[i]) {
         answer(scripts_[i]);
@@ -119,6 +120,7 @@ std::vector<image::Task*> stopped_children(std::deque<TaskState>& tasks, const T
 }  // namespace
 
 void interview(std::deque<TaskState>& tasks) {
+  OwnCodeFinder finder;
   std::deque<Interview> interviews;
   bool any_stopped = false;
   for (TaskState& task : tasks) {
@@ -131,7 +133,8 @@ void interview(std::deque<TaskState>& tasks) {
     if (!task.frozen->zombie()) {
       about(task, [&] {
         interviews
-            .emplace_back(task, any_stopped ? stopped_children(tasks, task) : std::vector<image::Task*>{})
+            .emplace_back(task, any_stopped ? stopped_children(tasks, task) : std::vector<image::Task*>{},
+                          finder)
             .start();
       });
     }

@@ -5,8 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "kernel/procfs.h"
+#include "parasite/own_code.h"
 #include "parasite/script_builder.h"
 
 namespace godwit {
@@ -19,8 +22,12 @@ namespace godwit {
 class Parasite {
  public:
   /// Maps `bytes` of memory for the engine and scripts at `address` (page-aligned, nothing mapped there;
-  /// see `free_range`) by system calls injected into thread `tid`. Throws Error.
-  Parasite(pid_t pid, pid_t tid, uint64_t address, size_t bytes);
+  /// see `free_range`) by system calls injected into the leader. `maps`: the process's. Throws Error.
+  ///
+  /// Should the calling process be killed, the threads leave the engine by themselves; the leader, which does
+  /// so last, unmaps it, if there is a WayHome for it.
+  Parasite(std::span<const pid_t> threads, const std::vector<procfs::Map>& maps, OwnCodeFinder& finder,
+           uint64_t address, size_t bytes);
   Parasite(const Parasite&) = delete;
   Parasite& operator=(const Parasite&) = delete;
   ~Parasite();
@@ -28,7 +35,8 @@ class Parasite {
   /// Where the next script goes: its ScriptBuilder's base.
   [[nodiscard]] uint64_t next_script_address() const;
   /// Lets `tid` run the script. Don't end it with `finish`: that is added here. Several threads may run
-  /// at once. `script` must outlive the matching `collect`.
+  /// at once; the leader should be started first and collected last. `script` must outlive the matching
+  /// `collect`.
   void start(pid_t tid, ScriptBuilder& script);
   /// Waits until `tid` has run its script, puts the thread back as it was, loads the results into the
   /// builder. Throws Error if an operation failed, or the task died.

@@ -109,8 +109,8 @@ std::optional<uint64_t> search_code(pid_t pid, const RemoteMemory& memory) {
 
 }  // namespace
 
-ThreadState ThreadState::of(pid_t tid) {
-  ThreadState state;
+ThreadContext ThreadContext::of(pid_t tid) {
+  ThreadContext state;
   state.tid = tid;
   iovec general{&state.general, sizeof state.general};
   request(PTRACE_GETREGSET, tid, NT_PRSTATUS, &general, "read the registers of");
@@ -118,12 +118,12 @@ ThreadState ThreadState::of(pid_t tid) {
   return state;
 }
 
-void ThreadState::apply(pid_t thread) const {
+void ThreadContext::apply(pid_t thread) const {
   set_registers(thread, general);
   set_mask(thread, blocked);
 }
 
-void ThreadState::put_back(pid_t thread) const {
+void ThreadContext::put_back(pid_t thread) const {
   set_mask(thread, blocked);
   set_registers(thread, general);
 }
@@ -144,22 +144,24 @@ int wait_for_stop(pid_t tid) {
   }
 }
 
-int64_t remote_call(pid_t tid, uint64_t instruction, long number, std::initializer_list<uint64_t> args) {
-  const ThreadState before = ThreadState::of(tid);
-  ThreadState call = before;
+void inject_call(const ThreadContext& before, const CallSite& site, long number,
+                 std::initializer_list<uint64_t> args) {
+  const pid_t tid = before.tid;
+  ThreadContext call = before;
   call.blocked = ~uint64_t{0};
   std::array<uint64_t, 6> values{};
   std::copy(args.begin(), args.end(), values.begin());
   call.general.rax = static_cast<uint64_t>(number);
   call.general.orig_rax = ~0ULL;
-  call.general.rip = instruction;
+  call.general.rip = site.instruction;
+  call.general.rsp = site.stack;
   call.general.rdi = values[0];
   call.general.rsi = values[1];
   call.general.rdx = values[2];
   call.general.r10 = values[3];
   call.general.r8 = values[4];
   call.general.r9 = values[5];
-  call.general.eflags &= ~uint64_t{0x100};
+  call.general.eflags &= ~uint64_t{0x500};  // direction and trap flag
   call.apply(tid);
   // To the entry of the system call; from there to the next point at which the kernel looks at signals.
   // Only from such a stop does it restart an interrupted system call.
@@ -172,9 +174,6 @@ int64_t remote_call(pid_t tid, uint64_t instruction, long number, std::initializ
   while (wait_for_stop(tid) >> 8 != PTRACE_EVENT_STOP) {
     request(PTRACE_CONT, tid, 0, nullptr, "resume");
   }
-  const auto result = static_cast<int64_t>(ThreadState::of(tid).general.rax);
-  before.put_back(tid);
-  return result;
 }
 
 uint64_t find_syscall_instruction(pid_t pid, pid_t tid) {
@@ -185,7 +184,7 @@ uint64_t find_syscall_instruction(pid_t pid, pid_t tid) {
       return vdso + *offset;
     }
   }
-  const uint64_t at = ThreadState::of(tid).general.rip - kSyscallInstruction.size();
+  const uint64_t at = ThreadContext::of(tid).general.rip - kSyscallInstruction.size();
   if (is_syscall_instruction(memory, at)) {
     return at;
   }

@@ -10,13 +10,13 @@
 namespace godwit {
 
 /// What the injection of code changes in a thread, and puts back. The thread must be in a ptrace stop.
-struct ThreadState {
+struct ThreadContext {
   pid_t tid = 0;
   user_regs_struct general{};
   uint64_t blocked = 0;  // PTRACE_GETSIGMASK
 
   /// Throws Error.
-  [[nodiscard]] static ThreadState of(pid_t tid);
+  [[nodiscard]] static ThreadContext of(pid_t tid);
   /// Sets registers, then the mask: a thread whose tracer dies in between runs the engine, which ends by a
   /// signal frame with the right mask. Throws Error.
   void apply(pid_t thread) const;
@@ -29,13 +29,18 @@ struct ThreadState {
 /// are; throws Error if it ended instead.
 int wait_for_stop(pid_t tid);
 
-/// Makes thread `tid` (in a ptrace stop) execute one system call that can't block, with all signals held
-/// back, and puts its registers and mask back. `instruction`: address of a `syscall` instruction in it.
-/// Returns what the kernel returned: -errno for an error. Afterwards the thread stands in a stop from which
-/// the kernel still restarts the system call that it was interrupted in, if any. Throws Error if it died.
-///
-/// If this process is killed between the first and the last step, the thread runs on with foreign registers.
-int64_t remote_call(pid_t tid, uint64_t instruction, long number, std::initializer_list<uint64_t> args);
+/// Where an injected system call is made.
+struct CallSite {
+  uint64_t instruction;  // address of a `syscall` instruction
+  uint64_t stack;        // stack pointer: where the thread goes after the call if its tracer is killed
+};
+
+/// Makes the thread that is `before` (in a ptrace stop) execute one system call that can't block, with all
+/// signals held back. Afterwards it stands behind the call, in a stop from which the kernel still restarts
+/// the system call that the thread was interrupted in, once its registers and mask are put back. Throws Error
+/// if it died.
+void inject_call(const ThreadContext& before, const CallSite& site, long number,
+                 std::initializer_list<uint64_t> args);
 
 /// Address of a `syscall` instruction that the process can execute: in its vdso, or where the thread is in
 /// a system call, or anywhere in its code. Throws Error if there is none.

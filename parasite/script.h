@@ -17,12 +17,15 @@ enum OpKind : uint8_t {
   OP_WAIT = 3,     // until *(uint32_t*)args[0] >= args[1] (futex)
   OP_POST =
       4,  // *(uint32_t*)args[0] += args[1], then *(uint32_t*)args[2] += 1 (0: none); both with futex wakes
-  OP_STORE = 5,   // *(uint32_t*)args[0] = args[1] (a slot, usually)
-  OP_COPY = 6,    // copy args[2] bytes from args[1] to args[0]
-  OP_FINISH = 7,  // parasite: raise signal args[0] in this thread, which its tracer sees; when no
-                  // tracer is left, resume the thread by the signal frame at args[1] (rt_sigreturn)
-  OP_PARK = 8,    // restorer: post as OP_POST, then wait for ever
-  OP_LOAD = 9,    // *(int32_t*)args[0] -> result: a descriptor that a system call has written to memory
+  OP_STORE = 5,  // *(uint32_t*)args[0] = args[1] (a slot, usually)
+  OP_COPY = 6,   // copy args[2] bytes from args[1] to args[0]
+  OP_FINISH =
+      7,        // parasite: raise signal args[0] in this thread, which its tracer sees; when no
+                // tracer is left, resume the thread by the signal frame at args[1] (rt_sigreturn), or by
+                // that at args[3] if args[2] isn't 0 and any of the threads whose /proc/self/task/TID/syscall
+                // are listed there (THREAD_PATH bytes each, an empty one last) may be in [args[4], args[5])
+  OP_PARK = 8,  // restorer: post as OP_POST, then wait for ever
+  OP_LOAD = 9,  // *(int32_t*)args[0] -> result: a descriptor that a system call has written to memory
 };
 
 enum OpFlags : uint8_t {
@@ -31,6 +34,7 @@ enum OpFlags : uint8_t {
   OP_MAY_FAIL_WITH = 4,  // the error -expect is a result, others are failures
 };
 
+constexpr int THREAD_PATH = 32;
 constexpr uint8_t NO_SLOT = 0xff;
 constexpr int SLOTS = 16;
 

@@ -133,8 +133,9 @@ void ScriptBuilder::copy(uint64_t to, uint64_t from, size_t size) {
   set_arguments(add(script::OP_COPY, "copy"), {to, from, size});
 }
 
-void ScriptBuilder::finish(int signal, uint64_t signal_frame) {
-  set_arguments(add(script::OP_FINISH, "finish"), {signal, signal_frame});
+void ScriptBuilder::finish(const Leaving& leaving) {
+  set_arguments(add(script::OP_FINISH, "finish"), {leaving.signal, leaving.frame, leaving.others,
+                                                   leaving.frame_beside, leaving.start, leaving.end});
 }
 
 void ScriptBuilder::park(uint64_t word, uint64_t events) {

@@ -30,6 +30,16 @@ struct Arg {
   bool is_slot = false;
 };
 
+/// How a thread leaves the engine: see OP_FINISH.
+struct Leaving {
+  int signal = 0;             // shows the tracer that the script has been run
+  uint64_t frame = 0;         // signal frame by which the thread leaves if there is no tracer
+  uint64_t others = 0;        // 0: no other thread can be in the engine; otherwise a list of paths
+  uint64_t frame_beside = 0;  // instead of `frame` if others of them may still be in [start, end)
+  uint64_t start = 0;
+  uint64_t end = 0;
+};
+
 /// Names an operation of a script, to ask for its result after the run.
 struct OpIndex {
   uint32_t value;
@@ -85,7 +95,7 @@ class ScriptBuilder {
   /// descriptors. The slot stays until `release`.
   Slot load(uint64_t word);
   void copy(uint64_t to, uint64_t from, size_t size);
-  void finish(int signal, uint64_t signal_frame);
+  void finish(const Leaving& leaving);
   void park(uint64_t word, uint64_t events);
   void release(Slot slot);
 

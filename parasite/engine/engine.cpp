@@ -10,7 +10,10 @@ namespace {
 using namespace godwit::script;
 
 constexpr long kSysRtSigreturn = 15;
+constexpr long kSysRead = 0;
+constexpr long kSysOpen = 2;
 constexpr long kSysClose = 3;
+constexpr long kSysNanosleep = 35;
 constexpr long kSysGetpid = 39;
 constexpr long kSysFcntl = 72;
 constexpr long kSysGettid = 186;
@@ -82,11 +85,66 @@ void end(Script* script) {
   }
 }
 
+void nap() {
+  const long millisecond[2] = {0, 1000000};
+  system_call(kSysNanosleep, reinterpret_cast<long>(millisecond), 0, 0);
+}
+
+/// The last number of proc_pid_syscall(5), which is the program counter.
+uint64_t last_number(const char* text, long size) {
+  uint64_t number = 0;
+  for (long i = 0; i < size && text[i] != '\n'; ++i) {
+    const char c = text[i];
+    const bool digit = c >= '0' && c <= '9';
+    if (digit || (c >= 'a' && c <= 'f')) {
+      number = number << 4 | static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
+    } else {
+      number = 0;  // a blank, or the x of 0x
+    }
+  }
+  return number;
+}
+
+/// 1: the thread is in [start, end), or runs and can't be looked at. 0: it isn't. Negative: nobody knows.
+long look_at_thread(const char* path, uint64_t start, uint64_t end) {
+  char text[256];
+  const long file = system_call(kSysOpen, reinterpret_cast<long>(path), kCloseOnExec, 0);
+  if (file < 0) {
+    return file;
+  }
+  const long size = system_call(kSysRead, file, reinterpret_cast<long>(text), sizeof text);
+  system_call(kSysClose, file, 0, 0);
+  if (size <= 0) {
+    return -kErrorProtocol;
+  }
+  const uint64_t counter = last_number(text, size);
+  return text[0] == 'r' || (counter >= start && counter < end) ? 1 : 0;
+}
+
+/// Is no thread of the list in [start, end) any more? Waits some time for that.
+bool alone(const char* paths, uint64_t start, uint64_t end) {
+  int naps = 50;
+  for (const char* path = paths; *path != 0; path += THREAD_PATH) {
+    for (long there = 1; there != 0;) {
+      there = look_at_thread(path, start, end);
+      if (there < 0 || (there > 0 && --naps < 0)) {
+        return false;
+      }
+      if (there > 0) {
+        nap();
+      }
+    }
+  }
+  return true;
+}
+
 /// A signal that is ignored unless a tracer looks: with one, the thread stops here and its tracer gives it
 /// back its registers. Without one (it was killed) the thread resumes where it was by a signal frame.
-[[noreturn]] void finish(uint64_t signal, uint64_t frame) {
+[[noreturn]] void finish(const uint64_t* args) {
   system_call(kSysTgkill, system_call(kSysGetpid, 0, 0, 0), system_call(kSysGettid, 0, 0, 0),
-              static_cast<long>(signal));
+              static_cast<long>(args[0]));
+  const bool beside = args[2] != 0 && !alone(reinterpret_cast<const char*>(args[2]), args[4], args[5]);
+  const uint64_t frame = args[beside ? 3 : 1];
   asm volatile(
       "mov %0, %%rsp\n\t"
       "mov %1, %%eax\n\t"
@@ -150,7 +208,7 @@ static long run_operation(Script* script, const Op* op, const uint64_t* args) {
       return static_cast<int32_t>(*word_at(args[0]));
     case OP_FINISH:
       end(script);
-      finish(args[0], args[1]);
+      finish(args);
     case OP_PARK:
       end(script);
       bump(args[0], static_cast<uint32_t>(args[1]));

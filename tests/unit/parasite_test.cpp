@@ -78,9 +78,10 @@ TEST(Parasite, AsksInsideAndLeavesTheTaskAsItWas) {
   victim.stop_in_read();
   const pid_t pid = victim.pid_;
   const std::string maps = read_file("/proc/" + std::to_string(pid) + "/maps");
-  const ThreadState before = ThreadState::of(pid);
+  const ThreadContext before = ThreadContext::of(pid);
   {
-    Parasite parasite(pid, pid, free_range({}, 1 << 16), 1 << 16);
+    OwnCodeFinder finder;
+    Parasite parasite(std::array{pid}, procfs::read_maps(pid), finder, free_range({}, 1 << 16), 1 << 16);
     ScriptBuilder script(parasite.next_script_address());
     const OpIndex who = script.call("get the pid", SYS_getpid, {});
     const uint64_t name = script.reserve(16);
@@ -91,7 +92,7 @@ TEST(Parasite, AsksInsideAndLeavesTheTaskAsItWas) {
     EXPECT_STREQ(reinterpret_cast<const char*>(script.data(name, 16).data()), "unit_tests");
   }
   EXPECT_EQ(read_file("/proc/" + std::to_string(pid) + "/maps"), maps);
-  const ThreadState after = ThreadState::of(pid);
+  const ThreadContext after = ThreadContext::of(pid);
   EXPECT_EQ(memcmp(&before.general, &after.general, sizeof before.general), 0);
   EXPECT_EQ(before.blocked, after.blocked);
 
@@ -107,7 +108,8 @@ TEST(Parasite, AFailedQuestionNamesItselfAndHarmsNothing) {
   victim.stop_in_read();
   const pid_t pid = victim.pid_;
   {
-    Parasite parasite(pid, pid, free_range({}, 1 << 16), 1 << 16);
+    OwnCodeFinder finder;
+    Parasite parasite(std::array{pid}, procfs::read_maps(pid), finder, free_range({}, 1 << 16), 1 << 16);
     ScriptBuilder script(parasite.next_script_address());
     script.call("close descriptor 999", SYS_close, {999});
     parasite.start(pid, script);
@@ -125,7 +127,8 @@ TEST(Parasite, TheTaskSurvivesTheDeathOfItsTracer) {
   const pid_t tracer = fork();
   if (tracer == 0) {
     victim.stop_in_read();
-    Parasite parasite(pid, pid, free_range({}, 1 << 16), 1 << 16);
+    OwnCodeFinder finder;
+    Parasite parasite(std::array{pid}, procfs::read_maps(pid), finder, free_range({}, 1 << 16), 1 << 16);
     ScriptBuilder script(parasite.next_script_address());
     for (int i = 0; i < 300; ++i) {
       script.call("get the pid", SYS_getpid, {});
