@@ -192,7 +192,7 @@ class Restore {
       advance(filler);
       report("memory", filler.bytes(), total);
     }
-    shared_memory_.seal(image_);
+    shared_memory_.finish(image_);
     {
       const BlockedSignals blocked;
       descriptors_.conclude();

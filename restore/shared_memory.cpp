@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "images-format/page_store.h"
 #include "images-format/shared_memory.pb.h"
 #include "kernel/error.h"
 
@@ -55,10 +56,15 @@ SharedMemoryRegions::SharedMemoryRegions(const CheckpointImage& image, int first
   }
 }
 
-void SharedMemoryRegions::seal(const CheckpointImage& image) const {
+void SharedMemoryRegions::finish(const CheckpointImage& image) const {
   for (const auto* memory : image.all<image::SharedMemory>()) {
-    if (memory->memfd() && memory->seals() != 0 &&
-        ::fcntl(numbers_.at(memory->id()), F_ADD_SEALS, memory->seals()) != 0) {
+    const int fd = numbers_.at(memory->id());
+    // Its last page has been written whole.
+    if (memory->memfd() && memory->size() % kPageSize != 0 &&
+        ::ftruncate(fd, static_cast<off_t>(memory->size())) != 0) {
+      throw errno_error("cannot set the size of memfd {}", memory->name());
+    }
+    if (memory->memfd() && memory->seals() != 0 && ::fcntl(fd, F_ADD_SEALS, memory->seals()) != 0) {
       throw errno_error("cannot seal memfd {}", memory->name());
     }
   }

@@ -18,8 +18,8 @@ class SharedMemoryRegions {
   /// Descriptor by SharedMemory id.
   [[nodiscard]] const std::map<uint32_t, int>& descriptors() const { return numbers_; }
   [[nodiscard]] int next_descriptor() const { return next_; }
-  /// Once the content is there: seals, which forbid writing.
-  void seal(const CheckpointImage& image) const;
+  /// Once the content is there: exact sizes, and seals, which forbid writing.
+  void finish(const CheckpointImage& image) const;
 
  private:
   std::map<uint32_t, int> numbers_;

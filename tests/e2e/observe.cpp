@@ -342,17 +342,18 @@ class Observer {
     }
   }
 
+  /// Descriptions of one file are told apart by kcmp(2), which puts them in some order: so thousands can be.
   void shared_descriptions() {
+    using Holder = std::pair<pid_t, int>;
     for (const auto& [file, holders] : descriptions_) {
-      std::vector<std::pair<pid_t, int>> first;
-      for (const auto& [pid, fd] : holders) {
-        const auto it = std::find_if(first.begin(), first.end(), [&, p = pid, f = fd](const auto& other) {
-          return same(other.first, p, KCMP_FILE, static_cast<unsigned long>(other.second),
-                      static_cast<unsigned long>(f));
-        });
-        const auto [owner, number] = it == first.end() ? first.emplace_back(pid, fd) : *it;
-        add("task " + std::to_string(pid), "fd " + std::to_string(fd), "open file description",
-            fmt::format("of task {} fd {}", owner, number));
+      const auto before = [](const Holder& a, const Holder& b) {
+        return syscall(SYS_kcmp, a.first, b.first, KCMP_FILE, a.second, b.second) == 1;
+      };
+      std::set<Holder, decltype(before)> first(before);
+      for (const Holder& holder : holders) {
+        const auto [owner, number] = *first.insert(holder).first;
+        add("task " + std::to_string(holder.first), "fd " + std::to_string(holder.second),
+            "open file description", fmt::format("of task {} fd {}", owner, number));
       }
     }
   }
