@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <map>
 
 #include "kernel/error.h"
 
@@ -19,6 +20,8 @@ namespace godwit {
 namespace {
 
 using Words = NodeWords;
+
+constexpr int kFirstRealTimeSignal = 32;  // as the kernel counts them
 
 // The kernel's struct sigaction.
 struct KernelAction {
@@ -97,8 +100,8 @@ class NodeScript {
     const pid_t parent = node_.cloner < 0 ? parent_of_root_ : node(node_.cloner).pid;
     script_.call_expecting("find its parent alive", parent, SYS_getppid, {});
     post_to_nodes(&Words::created);
-    if (node_.scaffold_subreaper) {
-      script_.call("adopt orphans", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
+    if (node_.passers.empty()) {
+      emit_adopt_orphans();
     }
     if (has_stopped_children()) {
       // Their stops are made again now, and must not be signalled a second time.
@@ -192,7 +195,11 @@ class NodeScript {
       }
       script_.call("join its process group", SYS_setpgid, {0, node_.group});
     }
-    post_to_nodes(&Words::joined);
+    if (has_stopped_children()) {
+      post(&Words::joined);  // the coordinator may wait for it before it stops them
+    } else {
+      post_to_nodes(&Words::joined);
+    }
   }
 
   void wait_for_members() {
@@ -201,35 +208,75 @@ class NodeScript {
     }
   }
 
+  void emit_adopt_orphans() {
+    if (node_.scaffold_subreaper) {
+      script_.call("adopt orphans", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
+      post_to_nodes(&Words::adopting);
+    }
+  }
+
   /// Zombies, helpers and stopped tasks among its children, until all is quiet.
   void emit_settle_children() {
-    bool signalled = false;
-    for (const int i : node_.wards) {
-      const PlannedNode& child = node(i);
-      if (child.cloner != index_) {
-        wait(child.cloner, &Words::ended);
-      }
-      if (child.kind == PlannedNode::Kind::Helper) {
-        script_.call("collect a helper", SYS_wait4, {child.pid, 0, __WALL, 0});
-        script_.post(word(i, &Words::ended), context_.region.events());
-      } else if (child.kind == PlannedNode::Kind::Zombie) {
-        script_.call("wait for a zombie", SYS_waitid,
-                     {int{P_PID}, child.pid, 0, WEXITED | WNOWAIT | __WALL, 0});
-        script_.post(word(i, &Words::ended), context_.region.events());
-        signalled = true;
-      } else if (is_stopped_task(i)) {
-        wait(i, &Words::stopped);
-        if (child.task->stop_reported()) {
-          script_.call("collect a stop", SYS_waitid,
-                       {int{P_PID}, child.pid, 0, WSTOPPED | WNOHANG | __WALL, 0});
+    if (!node_.passers.empty()) {
+      for (const int i : node_.passers) {
+        if (node(i).parent == index_) {
+          settle_child(i);
+        } else {
+          wait(i, &Words::ended);
         }
-        signalled = true;
+      }
+      emit_adopt_orphans();
+    }
+    for (const int i : node_.wards) {
+      if (std::find(node_.passers.begin(), node_.passers.end(), i) == node_.passers.end()) {
+        settle_child(i);
       }
     }
-    if (signalled) {
-      const uint64_t set = script_.object(uint64_t{1} << (SIGCHLD - 1));
-      script_.call_may_fail_with("take back SIGCHLD", EAGAIN, SYS_rt_sigtimedwait,
-                                 {set, 0, script_.object(timespec{0, 0}), sizeof(uint64_t)});
+    take_back_signals();
+  }
+
+  void settle_child(int i) {
+    const PlannedNode& child = node(i);
+    if (child.cloner != index_) {
+      wait(child.cloner, &Words::ended);
+    }
+    if (child.kind == PlannedNode::Kind::Helper) {
+      script_.call("collect a helper", SYS_wait4, {child.pid, 0, __WALL, 0});
+      script_.post(word(i, &Words::ended), context_.region.events());
+    } else if (child.kind == PlannedNode::Kind::Zombie) {
+      script_.call("wait for a zombie", SYS_waitid,
+                   {int{P_PID}, child.pid, 0, WEXITED | WNOWAIT | __WALL, 0});
+      script_.post(word(i, &Words::ended), context_.region.events());
+    } else if (is_stopped_task(i)) {
+      wait(i, &Words::stopped);
+      if (child.task->stop_reported()) {
+        script_.call("collect a stop", SYS_waitid,
+                     {int{P_PID}, child.pid, 0, WSTOPPED | WNOHANG | __WALL, 0});
+      }
+    }
+  }
+
+  /// What the ends and stops of its children have sent it: in the source all that was over, or it stands in
+  /// the image as a pending signal.
+  void take_back_signals() {
+    std::map<int, int> expected;  // how often each can be queued
+    for (const int i : node_.wards) {
+      const PlannedNode& child = node(i);
+      if (child.kind == PlannedNode::Kind::Zombie) {
+        // The kernel makes orphans tell their ends by SIGCHLD.
+        const int signal = child.cloner == index_ ? child.task->exit_signal() : SIGCHLD;
+        expected[signal] = signal < kFirstRealTimeSignal ? 1 : expected[signal] + 1;
+      } else if (is_stopped_task(i)) {
+        expected[SIGCHLD] = 1;
+      }
+    }
+    expected.erase(0);
+    for (const auto& [signal, count] : expected) {
+      const uint64_t set = script_.object(uint64_t{1} << (signal - 1));
+      for (int i = 0; i < count; ++i) {
+        script_.call_may_fail_with("take back a child's signal", EAGAIN, SYS_rt_sigtimedwait,
+                                   {set, 0, script_.object(timespec{0, 0}), sizeof(uint64_t)});
+      }
     }
   }
 
@@ -399,6 +446,9 @@ class NodeScript {
 
   /// Children that fall to another parent when this node ends.
   void wait_for_adopted() {
+    if (node_.adopter >= 0) {
+      wait(node_.adopter, &Words::adopting);
+    }
     for (const int child : node_.children) {
       if (node(child).parent != index_) {
         wait(child, &Words::guarded);

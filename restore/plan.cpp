@@ -1,6 +1,8 @@
 #include "restore/plan.h"
 
 #include <algorithm>
+#include <climits>
+#include <csignal>
 #include <set>
 
 #include "images-format/memory.pb.h"
@@ -45,6 +47,7 @@ class Planner {
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
       find_cloner(static_cast<int>(i));
     }
+    settle_adoptions();
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
       find_group(static_cast<int>(i));
     }
@@ -75,6 +78,9 @@ class Planner {
     made.cloner = parent;
     if (task->state() == image::Task::ZOMBIE) {
       made.kind = PlannedNode::Kind::Zombie;
+      if (task->exit_signal() == SIGKILL || task->exit_signal() == SIGSTOP) {
+        throw refusal("zombie {}, which tells its end by signal {},", pid, task->exit_signal());
+      }
     } else {
       made.mm = mms_.at(task->mm_id());
     }
@@ -123,6 +129,89 @@ class Planner {
     }
     node(i).cloner = cloner;
     node(node(i).parent).scaffold_subreaper = true;
+  }
+
+  // An orphan falls to the nearest ancestor of its parent that is a child subreaper when that one ends
+  // (find_new_reaper of kernel/exit.c).
+
+  void settle_adoptions() {
+    std::map<int, std::set<int>> adopters;  // by who leaves orphans behind
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      if (is_orphan(static_cast<int>(i))) {
+        adopters[plan_.nodes[i].cloner].insert(plan_.nodes[i].parent);
+      }
+    }
+    for (const auto& [cloner, parents] : adopters) {
+      if (parents.size() > 1) {
+        separate(cloner, parents);
+      }
+    }
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      if (plan_.nodes[i].kind == PlannedNode::Kind::Helper && plan_.nodes[i].leads_session) {
+        place_below_adopters(static_cast<int>(i));
+      }
+    }
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      if (is_orphan(static_cast<int>(i))) {
+        adopt(static_cast<int>(i));
+      }
+    }
+  }
+
+  [[nodiscard]] bool is_orphan(int i) { return node(i).cloner >= 0 && node(i).cloner != node(i).parent; }
+
+  /// All orphans of one process fall to the same adopter: each adopter's get a helper of their own.
+  void separate(int cloner, const std::set<int>& parents) {
+    const size_t count = plan_.nodes.size();
+    for (const int parent : parents) {
+      const int helper = add_helper(free_pid(), cloner, session_of(node(cloner)), false);
+      for (size_t i = 0; i < count; ++i) {
+        if (plan_.nodes[i].cloner == cloner && plan_.nodes[i].parent == parent) {
+          plan_.nodes[i].cloner = helper;
+        }
+      }
+    }
+  }
+
+  [[nodiscard]] int depth(int i) {
+    int above = 0;
+    for (int at = node(i).parent; at >= 0; at = node(at).parent) {
+      ++above;
+    }
+    return above;
+  }
+
+  /// A stand-in for a session's leader may stand anywhere, as long as all who adopt its orphans are above it.
+  void place_below_adopters(int leader) {
+    for (size_t i = 0; i < plan_.nodes.size(); ++i) {
+      const int cloner = plan_.nodes[i].cloner;
+      const int parent = plan_.nodes[i].parent;
+      const bool leaves =
+          is_orphan(static_cast<int>(i)) && (cloner == leader || node(cloner).cloner == leader);
+      if (leaves && depth(parent) > depth(node(leader).parent)) {
+        node(leader).parent = node(leader).cloner = parent;
+      }
+    }
+  }
+
+  void adopt(int orphan) {
+    const int cloner = node(orphan).cloner;
+    const int adopter = node(orphan).parent;
+    int at = node(cloner).parent;
+    for (; at >= 0 && at != adopter; at = node(at).parent) {
+      PlannedNode& between = node(at);
+      const bool adopts =
+          between.scaffold_subreaper || (between.task != nullptr && between.task->child_subreaper());
+      if (adopts &&
+          std::find(between.passers.begin(), between.passers.end(), cloner) == between.passers.end()) {
+        between.passers.push_back(cloner);
+      }
+    }
+    if (at < 0) {
+      throw refusal("task {}, an orphan of session {} whose parent {} isn't above that session's processes,",
+                    node(orphan).pid, session_of(node(orphan)), node(adopter).pid);
+    }
+    node(cloner).adopter = adopter;
   }
 
   /// The node that leads a session; a helper is made if its leader is gone.
@@ -261,6 +350,12 @@ class Planner {
     if (result.nodes.size() != plan_.nodes.size()) {
       throw error("the tree of tasks contradicts itself");
     }
+    for (PlannedNode& n : result.nodes) {
+      n.adopter = n.adopter < 0 ? -1 : place[static_cast<size_t>(n.adopter)];
+      for (int& passer : n.passers) {
+        passer = place[static_cast<size_t>(passer)];
+      }
+    }
     for (size_t i = 0; i < result.nodes.size(); ++i) {
       PlannedNode& n = result.nodes[i];
       if (n.parent >= 0) {
@@ -274,7 +369,28 @@ class Planner {
         }
       }
     }
+    order_wards(result);
     return result;
+  }
+
+  /// Nobody is waited for before those on whom its end depends: who leaves orphans to an outer adopter goes
+  /// first, since an inner one may have to wait for that; then a node's own orphans; stopped tasks last.
+  static void order_wards(Plan& plan) {
+    const auto depth = [&](int i) {
+      int above = 0;
+      for (; i >= 0; i = plan.nodes[static_cast<size_t>(i)].parent) {
+        ++above;
+      }
+      return above;
+    };
+    for (PlannedNode& n : plan.nodes) {
+      const auto rank = [&](int ward) {
+        const PlannedNode& w = plan.nodes[static_cast<size_t>(ward)];
+        const bool stopped = w.kind == PlannedNode::Kind::Task && w.task->state() == image::Task::STOPPED;
+        return stopped ? INT_MAX : w.cloner != w.parent ? INT_MAX - 1 : w.adopter < 0 ? 0 : depth(w.adopter);
+      };
+      std::stable_sort(n.wards.begin(), n.wards.end(), [&](int a, int b) { return rank(a) < rank(b); });
+    }
   }
 
   const CheckpointImage& image_;
@@ -305,6 +421,27 @@ Plan make_plan(const CheckpointImage& image) {
   return Planner(image).make();
 }
 
+int member_that_is_watched(const Plan& plan, int node) {
+  const PlannedNode& of = plan.nodes[static_cast<size_t>(node)];
+  for (size_t i = 0; i < plan.nodes.size(); ++i) {
+    const PlannedNode& member = plan.nodes[i];
+    if (member.kind != PlannedNode::Kind::Task || member.group != of.group || of.group == 0) {
+      continue;
+    }
+    if (member.parent < 0) {
+      if (member.task->session() == 0) {
+        return static_cast<int>(i);
+      }
+      continue;
+    }
+    const PlannedNode& parent = plan.nodes[static_cast<size_t>(member.parent)];
+    if (parent.group != member.group && parent.task->session() == member.task->session()) {
+      return static_cast<int>(i);
+    }
+  }
+  return -1;
+}
+
 InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& parent) {
   InheritedRange best;
   // Adjoining mappings of the parent that differ only in protection count as one.
@@ -328,50 +465,6 @@ InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& p
   }
   take();
   return best;
-}
-
-std::string Plan::describe() const {
-  std::string text;
-  std::vector<size_t> depth(nodes.size(), 0);
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    const PlannedNode& n = nodes[i];
-    if (n.cloner >= 0) {
-      depth[i] = depth[static_cast<size_t>(n.cloner)] + 1;
-    }
-    text += std::string(2 * depth[i], ' ');
-    switch (n.kind) {
-      case PlannedNode::Kind::Task:
-        text +=
-            fmt::format("task {} ({}), {} threads", n.pid, n.task->threads(0).comm(), n.task->threads_size());
-        break;
-      case PlannedNode::Kind::Zombie:
-        text += fmt::format("zombie {} ({})", n.pid, n.task->comm());
-        break;
-      case PlannedNode::Kind::Helper:
-        text += fmt::format("helper {}, ends before the tree runs", n.pid);
-        break;
-    }
-    text += fmt::format(", cloned by {}", n.cloner < 0
-                                              ? std::string("the coordinator")
-                                              : std::to_string(nodes[static_cast<size_t>(n.cloner)].pid));
-    if (n.stage == CloneStage::BeforeSession || n.stage == CloneStage::BeforeSessionFilled) {
-      text += " before that leaves its session";
-    }
-    if (n.shares_pages) {
-      text += ", shares its pages copy-on-write";
-    }
-    if (n.leads_session) {
-      text += fmt::format(", makes session {}", n.pid);
-    }
-    if (n.group != 0 && n.group != n.pid) {
-      text += fmt::format(", joins process group {}", n.group);
-    }
-    if (n.cloner != n.parent) {
-      text += fmt::format(", falls to {} as an orphan", nodes[static_cast<size_t>(n.parent)].pid);
-    }
-    text += '\n';
-  }
-  return text;
 }
 
 }  // namespace godwit

@@ -38,10 +38,13 @@ struct PlannedNode {
   int group_leader = -1;            // node whose pid is the group's number; -1: none
   bool makes_group = false;         // it leads a group at first, even if it joins another in the end
   bool scaffold_subreaper = false;  // orphans must fall to it while the tree is built
+  int adopter = -1;          // node to which all orphans fall that it leaves behind; -1: it leaves none
+  std::vector<int> passers;  // nodes below it whose orphans fall to somebody above it: it may adopt
+                             // orphans itself only when these have ended
   bool shares_descriptors = false;  // CLONE_FILES with its cloner
   bool shares_filesystem = false;   // CLONE_FS with its cloner
   std::vector<int> children;        // that it clones, in the order of the image
-  std::vector<int> wards;           // whose parent it is in the end
+  std::vector<int> wards;           // whose parent it is in the end, in the order in which it waits for them
   std::vector<int> members;         // others that join the process group of its number
 };
 
@@ -57,6 +60,11 @@ struct Plan {
 
 /// Throws Error for trees that can't be made again.
 [[nodiscard]] Plan make_plan(const CheckpointImage& image);
+
+/// A process group is orphaned if none of its members has a parent in another group of the same session; then
+/// SIGTSTP, SIGTTIN and SIGTTOU stop nobody in it. Returns a member that has such a parent (for the root of a
+/// shell job that is whoever restores), -1 if there is none.
+[[nodiscard]] int member_that_is_watched(const Plan& plan, int node);
 
 /// The part of a child's mapping that it takes over from its parent's by clone: [start, end), empty if none.
 struct InheritedRange {

@@ -27,7 +27,8 @@ struct NodeWords {
   uint32_t parked;         // count of its threads that have nothing left to do
   uint32_t stopped;        // by the coordinator: it stands in its group stop
   uint32_t ended;          // zombies and helpers, by their parent: it has exited
-  uint32_t unused[5];      // a cache line a node
+  uint32_t adopting;       // orphans fall to it
+  uint32_t unused[4];      // a cache line a node
 };
 static_assert(sizeof(NodeWords) == 64);
 

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 
@@ -249,14 +250,37 @@ class Restore {
         state.seized = true;
         region_.post(i, &NodeWords::seized);
       }
-      if (node.task->state() == image::Task::STOPPED && !state.home && parked(n)) {
+      if (node.task->state() == image::Task::STOPPED && !state.home && parked(n) && may_stop(i)) {
         // Its parent must see the stop while it still ignores it.
         bring_home({node.task}, region_);
-        stop_task(*node.task);
+        stop_task(*node.task, stop_signal(i));
         state.home = true;
         region_.post(i, &NodeWords::stopped);
       }
     }
+  }
+
+  /// The signal that stopped it in the source, where that would stop it again.
+  [[nodiscard]] int stop_signal(int i) const {
+    const image::Task& task = *plan_.nodes[static_cast<size_t>(i)].task;
+    const int signal = task.stop_signal();
+    const bool from_terminal = signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+    const auto& actions = task.signal_actions().action();
+    const bool handled = std::any_of(actions.begin(), actions.end(), [&](const image::SignalAction& action) {
+      return action.signal() == static_cast<uint32_t>(signal) && action.handler() != 0;
+    });
+    return from_terminal && !handled && member_that_is_watched(plan_, i) >= 0 ? signal : SIGSTOP;
+  }
+
+  /// A terminal's stop signal works only once the task's group is seen not to be orphaned.
+  [[nodiscard]] bool may_stop(int i) const {
+    if (stop_signal(i) == SIGSTOP) {
+      return true;
+    }
+    const int member = member_that_is_watched(plan_, i);
+    const int parent = plan_.nodes[static_cast<size_t>(member)].parent;
+    return region_.read(member, &NodeWords::joined) != 0 &&
+           (parent < 0 || region_.read(parent, &NodeWords::joined) != 0);
   }
 
   void fill(MemoryFiller& filler, int i) {

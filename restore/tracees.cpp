@@ -16,7 +16,12 @@ namespace {
 
 using ptrace::Change;
 
-constexpr uint64_t kOptions = PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD;
+/// Suspending seccomp needs CAP_SYS_ADMIN and CONFIG_CHECKPOINT_RESTORE: only threads with seccomp ask for
+/// it.
+uint64_t options(const image::Thread& thread) {
+  const bool suspend = thread.has_seccomp() && thread.seccomp().mode() != image::Seccomp::NONE;
+  return PTRACE_O_TRACESYSGOOD | (suspend ? PTRACE_O_SUSPEND_SECCOMP : 0);
+}
 
 pid_t leader(const image::Task& task) {
   return task.pid(0);
@@ -73,7 +78,7 @@ void seize_task(const image::Task& task) {
   for (const auto& thread : task.threads()) {
     // One thread that is killed takes all with it.
     const bool first = thread.tid(0) == leader(task);
-    const int code = ptrace::seize(thread.tid(0), kOptions | (first ? PTRACE_O_EXITKILL : 0));
+    const int code = ptrace::seize(thread.tid(0), options(thread) | (first ? PTRACE_O_EXITKILL : 0));
     if (code != 0) {
       throw Error(fmt::format("cannot trace thread {} of task {}", thread.tid(0), leader(task)), code);
     }
@@ -103,13 +108,14 @@ void bring_home(const std::vector<const image::Task*>& tasks, const Region& regi
   for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) { set_registers(thread); });
 }
 
-void stop_task(const image::Task& task) {
-  // All signals are blocked still, so that nothing but the stop happens. The leader takes the signal, and
-  // only then do the others move, straight into the group stop.
+void stop_task(const image::Task& task, int signal) {
+  // All signals are blocked still, so that nothing but the stop happens. The leader takes SIGSTOP, which none
+  // can block, as the signal that is wanted, and only then do the others move, straight into the group stop.
   ::syscall(SYS_tgkill, leader(task), leader(task), SIGSTOP);
   ptrace::resume(leader(task));
   expect(leader(task), Change::Kind::Signal);
-  ptrace::resume(leader(task), SIGSTOP);
+  ptrace::set_signal_mask(leader(task), ~(uint64_t{1} << (signal - 1)));
+  ptrace::resume(leader(task), signal);
   for (const auto& thread : task.threads()) {
     if (thread.tid(0) != leader(task)) {
       ptrace::resume(thread.tid(0));

@@ -14,9 +14,9 @@ void seize_task(const image::Task& task);
 /// Afterwards every thread stands in a stop, ready to go on where its image was taken. Throws Error.
 void bring_home(const std::vector<const image::Task*>& tasks, const Region& region);
 
-/// Puts a task that has been brought home into a group stop: its threads are stopped by SIGSTOP, not only by
-/// us.
-void stop_task(const image::Task& task);
+/// Puts a task that has been brought home into a group stop: its threads are stopped by `signal`, not only by
+/// us. Another than SIGSTOP must have its default action, and the process group must not be orphaned.
+void stop_task(const image::Task& task, int signal);
 
 /// Sets the signal masks: the last thing by which the threads differ from what they were. Throws Error.
 void set_signal_masks(const image::Task& task);

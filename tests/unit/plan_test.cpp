@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "images-format/memory.pb.h"
 #include "kernel/error.h"
 
@@ -241,6 +243,70 @@ TEST(InheritedRange, IsTheOverlapWithMappingsOfTheSameKind) {
   image::Mapping shared = anonymous(0x1000, 0x3000);
   shared.set_shared(true);
   EXPECT_TRUE(inherited_range(shared, parent).empty());
+}
+
+int index_of(const Plan& plan, pid_t pid) {
+  return static_cast<int>(&of(plan, pid) - plan.nodes.data());
+}
+
+TEST(Plan, AnInnerSubreaperWaitsForOrphansThatFallPastIt) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 100, 100);
+  tree.task(102, 101, 102, 102);
+  tree.task(103, 101, 102, 102);  // fell from the session of 102 to 101
+  tree.task(104, 100, 102, 102);  // and one to 100
+  const Plan plan = tree.plan();
+  const int past = of(plan, 104).cloner;
+  EXPECT_EQ(of(plan, 101).passers, std::vector<int>{past});
+  EXPECT_TRUE(of(plan, 100).passers.empty());
+  EXPECT_EQ(plan.nodes.at(static_cast<size_t>(past)).adopter, index_of(plan, 100));
+  EXPECT_EQ(plan.nodes.at(static_cast<size_t>(of(plan, 103).cloner)).adopter, index_of(plan, 101));
+  // 102 waits for the outer one's first.
+  EXPECT_EQ(of(plan, 102).wards, (std::vector<int>{past, of(plan, 103).cloner}));
+}
+
+TEST(Plan, OrphansOfADeadLeaderWithTwoAdoptersAreKeptApart) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 100, 100);
+  tree.task(104, 100, 103, 103);  // both once children of members of session 103, which has no leader
+  tree.task(105, 101, 103, 103);
+  const Plan plan = tree.plan();
+  EXPECT_EQ(parent_of(plan, 103), 101) << "both adopters must be above it";
+  EXPECT_NE(cloner_of(plan, 104), cloner_of(plan, 105));
+  EXPECT_EQ(of(plan, 101).passers, std::vector<int>{of(plan, 104).cloner});
+}
+
+TEST(Plan, AnOrphanThatCouldNotFallToItsParentIsRefused) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 100, 100);
+  tree.task(102, 101, 102, 102);
+  tree.task(103, 100, 100, 100);
+  tree.task(104, 103, 102, 102);  // the session is below 101, its parent isn't above that
+  EXPECT_THROW(tree.plan(), Error);
+}
+
+TEST(Plan, AGroupIsWatchedByAParentInAnotherGroupOfItsSession) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 100, 101);
+  tree.task(102, 101, 100, 101);
+  tree.task(103, 100, 103, 103);
+  const Plan plan = tree.plan();
+  EXPECT_EQ(member_that_is_watched(plan, index_of(plan, 102)), index_of(plan, 101));
+  EXPECT_EQ(member_that_is_watched(plan, index_of(plan, 103)), -1) << "another session";
+  EXPECT_EQ(member_that_is_watched(plan, index_of(plan, 100)), -1) << "nobody is above it";
+}
+
+TEST(Plan, AZombieThatEndedByASignalNobodyCanTakeIsRefused) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  image::Task& zombie = tree.task(101, 100, 100, 100);
+  zombie.set_state(image::Task::ZOMBIE);
+  zombie.set_exit_signal(SIGSTOP);
+  EXPECT_THROW(tree.plan(), Error);
 }
 
 }  // namespace

@@ -174,6 +174,58 @@ pid_t with_exit_signal(int signal) {
   _exit(0);
 }
 
+/// A member of a session that a child of ours leads, one level below: its parent dies while we aren't a
+/// subreaper, so that it falls past us to the root; then we become one, and get an orphan of that session
+/// too.
+[[noreturn]] void late_subreaper() {
+  const pid_t leader = fork();
+  if (leader == 0) {
+    setsid();
+    orphan("past-orphan", nothing, nothing);
+    workload::mark("past-orphan-fell");
+    workload::wait_for_mark("late-subreaper");
+    orphan("late-orphan", nothing, nothing);
+    stand("late-leader");
+  }
+  workload::wait_for_mark("past-orphan-fell");
+  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  workload::mark("late-subreaper");
+  workload::wait_for_mark("late-leader");
+  const Identity before = identity();
+  workload::mark("late-subreaper-stands");
+  workload::wait_to_go_on();
+  check_identity(before, "late subreaper");
+  workload::expect_end(leader);
+  int status = -1;
+  workload::check(wait(&status) > 0 && status == 0, "the late subreaper's orphan");
+  workload::check(wait(&status) == -1 && errno == ECHILD, "the late subreaper has one orphan");
+  _exit(0);
+}
+
+/// A zombie whose end was told by a signal that has been taken since.
+pid_t zombie_with_exit_signal(int signal) {
+  clone_args arguments{};
+  arguments.exit_signal = static_cast<uint64_t>(signal);
+  const long pid = workload::must(syscall(SYS_clone3, &arguments, sizeof arguments), "clone3");
+  if (pid == 0) {
+    _exit(17);
+  }
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  workload::must(sigwaitinfo(&set, nullptr), "sigwaitinfo");
+  return static_cast<pid_t>(pid);
+}
+
+void check_zombie_with_exit_signal(pid_t pid, int signal) {
+  sigset_t set;
+  sigpending(&set);
+  workload::check_equal(sigismember(&set, signal), 0, "the zombie's signal is pending again");
+  int status = 0;
+  workload::check(waitpid(pid, &status, __WCLONE) == pid && status == 17 << 8,
+                  "zombie with a signal of its own");
+}
+
 void check_stopped(pid_t pid, int signal, bool collected) {
   siginfo_t info{};
   const int result = waitid(P_PID, static_cast<id_t>(pid), &info, WSTOPPED | WNOHANG | WNOWAIT);
@@ -216,6 +268,8 @@ int main(int argc, char** argv) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGUSR1);
+  sigaddset(&set, SIGUSR2);
+  sigaddset(&set, SIGRTMIN);
   sigprocmask(SIG_BLOCK, &set, nullptr);
 
   const pid_t chain = fork();
@@ -238,11 +292,19 @@ int main(int argc, char** argv) {
   if (inner == 0) {
     inner_subreaper();
   }
+  const pid_t late = fork();
+  if (late == 0) {
+    late_subreaper();
+  }
+  const pid_t zombies[] = {zombie_with_exit_signal(SIGUSR2), zombie_with_exit_signal(SIGRTMIN),
+                           zombie_with_exit_signal(SIGRTMIN)};
   const pid_t stopped_reported = stopped(SIGTSTP, true);
   const pid_t stopped_unreported = stopped(SIGSTOP, false);
+  const pid_t stopped_by_terminal = stopped(SIGTTIN, false);
   const pid_t silent = with_exit_signal(0);
   const pid_t loud = with_exit_signal(SIGUSR1);
   workload::wait_for_mark("inner-subreaper");
+  workload::wait_for_mark("late-subreaper-stands");
   workload::wait_for_mark("bottom");
   for (int i = 0; i < kBreadth; ++i) {
     workload::wait_for_mark(mark_name("broad", i));
@@ -261,18 +323,23 @@ int main(int argc, char** argv) {
   workload::expect_end(zombie_leader, 33 << 8);
   check_stopped(stopped_reported, SIGTSTP, true);
   check_stopped(stopped_unreported, SIGSTOP, false);
+  check_stopped(stopped_by_terminal, SIGTTIN, false);
   check_exit_signals(silent, loud);
+  check_zombie_with_exit_signal(zombies[0], SIGUSR2);
+  check_zombie_with_exit_signal(zombies[1], SIGRTMIN);
+  check_zombie_with_exit_signal(zombies[2], SIGRTMIN);
   workload::expect_end(chain);
   for (int i = 0; i < kBreadth; ++i) {
     workload::expect_end(broad[static_cast<size_t>(i)], i << 8);
   }
   workload::expect_end(inner);
+  workload::expect_end(late);
   // What is left are the orphans.
   int orphans = 0;
   while (wait(&status) > 0) {
     workload::check_equal(status, 0, "status of an orphan");
     ++orphans;
   }
-  workload::check_equal(orphans, 5, "orphans");
+  workload::check_equal(orphans, 6, "orphans");
   workload::finish();
 }
