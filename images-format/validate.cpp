@@ -88,6 +88,14 @@ ValidationIndex make_index(const std::vector<Record>& records) {
 
 }  // namespace
 
+bool has_plain_content(const image::File& file) {
+  constexpr unsigned kMemoryDevices = 1;                           // Documentation/admin-guide/devices.txt
+  constexpr std::array<unsigned, 5> kPlainDevices{3, 5, 7, 8, 9};  // null, zero, full, random, urandom
+  return S_ISREG(file.mode()) ||
+         (S_ISCHR(file.mode()) && major(file.rdev()) == kMemoryDevices &&
+          std::ranges::find(kPlainDevices, minor(file.rdev())) != kPlainDevices.end());
+}
+
 void require_path(std::string_view path, std::string_view what) {
   require(path.starts_with('/') && path.size() < PATH_MAX && path.find('\0') == std::string_view::npos,
           "{} isn't an absolute path", what);

@@ -40,6 +40,7 @@ void validate_file(const image::File& file) {
   constexpr std::array<uint32_t, 7> kTypes = {S_IFREG, S_IFDIR, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK, S_IFLNK};
   require(std::ranges::find(kTypes, type) != kTypes.end() && (file.mode() & ~(S_IFMT | 07777U)) == 0,
           "mode {:o}", file.mode());
+  require(!file.has_ghost() || type == S_IFREG, "content of what isn't a regular file");
   require(file.size() <= INT64_MAX, "a size of {} bytes", file.size());
 }
 
@@ -55,7 +56,11 @@ void validate_table(const image::DescriptorTable& table, const ValidationIndex& 
 }
 
 void validate_regular(const image::RegularFile& regular, const ValidationIndex& index) {
-  require(index.files.contains(regular.file_id()), "file {} isn't there", regular.file_id());
+  const auto file = index.files.find(regular.file_id());
+  require(file != index.files.end(), "file {} isn't there", regular.file_id());
+  const bool path_only = (regular.open_file().flags() & O_PATH) != 0;
+  require(path_only || S_ISDIR(file->second->mode()) || has_plain_content(*file->second),
+          "{} can't be opened like a regular file", file->second->path());
 }
 
 void validate_pipe(const image::Pipe& pipe, const ValidationIndex& index) {

@@ -53,6 +53,9 @@ void require(bool ok, fmt::format_string<Args...> format, Args&&... args) {
   }
 }
 
+/// Opening it has no effect and never waits: a regular file, or null, zero, full, random, urandom.
+[[nodiscard]] bool has_plain_content(const image::File& file);
+
 /// An absolute path without zero bytes, short enough for the kernel.
 void require_path(std::string_view path, std::string_view what);
 

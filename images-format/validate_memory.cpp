@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <string>
 
@@ -27,7 +29,9 @@ void validate_backing(const image::Mapping& mapping, const ValidationIndex& inde
           static_cast<int>(mapping.backing()));
   require(file == (mapping.file_id() != 0) && shared_memory == (mapping.shared_memory_id() != 0),
           "what backs it contradicts itself");
-  require(!file || index.files.contains(mapping.file_id()), "file {} isn't there", mapping.file_id());
+  const auto of = index.files.find(mapping.file_id());
+  require(!file || of != index.files.end(), "file {} isn't there", mapping.file_id());
+  require(!file || has_plain_content(*of->second), "{} can't be mapped", of->second->path());
   require(!shared_memory || index.shared_memory.contains(mapping.shared_memory_id()),
           "shared memory {} isn't there", mapping.shared_memory_id());
   require(!mapping.shared() || file || shared_memory,
@@ -81,7 +85,9 @@ void validate_pages_mapped(const image::Mm& mm, const std::vector<PageRun>& runs
 }
 
 void validate_mm(const image::Mm& mm, const ValidationIndex& index) {
-  require(index.files.contains(mm.exe_file_id()), "its executable, file {}, isn't there", mm.exe_file_id());
+  const auto executable = index.files.find(mm.exe_file_id());
+  require(executable != index.files.end(), "its executable, file {}, isn't there", mm.exe_file_id());
+  require(S_ISREG(executable->second->mode()), "its executable isn't a regular file");
   require(mm.auxv_size() <= kMaxAuxvWords && mm.auxv_size() % 2 == 0, "an auxv of {} words", mm.auxv_size());
   require(mm.dumpable() >= 0 && mm.dumpable() <= 2, "dumpable {}", mm.dumpable());
   uint64_t previous_end = 0;

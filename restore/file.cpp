@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <array>
 #include <span>
 
+#include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 
@@ -79,10 +81,16 @@ class GhostFiller {
   void fill(const image::MemoryObject& object) {
     const uint64_t end = (file_.size() + kPageSize - 1) / kPageSize;
     buffer_.resize(kBlockBytes);
-    for (const PageRun& run : decode_runs(object)) {
+    const std::vector<PageRun> runs = decode_runs(object);
+    uint64_t zeros = 0;
+    for (const PageRun& run : runs) {
       if (run.count > end || run.first > end - run.count) {
         throw error("{}: pages beyond its end", file_.path());
       }
+      zeros += run.kind == image::PAGE_ZERO ? run.count : 0;
+    }
+    check_room(zeros * kPageSize);
+    for (const PageRun& run : runs) {
       if (run.kind == image::PAGE_ZERO) {
         fill_zeros(run);
       }
@@ -97,9 +105,23 @@ class GhostFiller {
   }
 
  private:
+  /// Zeros cost nothing in an image, so that its own size says nothing about how many there are.
+  void check_room(uint64_t bytes) const {
+    struct statvfs system {};
+    if (::fstatvfs(fd_, &system) != 0) {
+      throw errno_error("cannot ask for free space for {}", file_.path());
+    }
+    const uint64_t free = system.f_bfree * system.f_frsize;
+    if (system.f_blocks != 0 && bytes > free) {
+      throw Error(fmt::format("{} has {} bytes of zeros, there is room for {}", file_.path(), bytes, free),
+                  ENOSPC);
+    }
+  }
+
   void fill_zeros(const PageRun& run) {
     std::fill(buffer_.begin(), buffer_.end(), std::byte{0});
     for (uint64_t done = 0; done < run.count;) {
+      check_cancelled();
       const uint64_t pages = std::min<uint64_t>(run.count - done, kPagesPerBlock);
       write_at(run.first + done, std::span(buffer_).first(pages * kPageSize));
       done += pages;
@@ -198,6 +220,8 @@ Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags) const 
     flags &= ~O_TMPFILE;  // was made without a name; opened again it is a file like any other
   }
   if (ghost == ghosts_.end()) {
+    // It was a regular file a moment ago; what has come in its place may be a FIFO.
+    flags |= S_ISREG(record.mode()) && (flags & O_PATH) == 0 ? O_NONBLOCK : 0;
     return script.call_to_slot("open it", SYS_openat, {AT_FDCWD, script.string(record.path()), flags});
   }
   flags &= ~O_NOFOLLOW;  // the way there is a link of /proc

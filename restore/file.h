@@ -21,7 +21,8 @@ class FileOpener {
   FileOpener& operator=(const FileOpener&) = delete;
   ~FileOpener();
 
-  /// Emits the opening of a file by the process that runs the script. `flags`: O_*.
+  /// Emits the opening of a file by the process that runs the script. `flags`: O_*. A regular file is opened
+  /// with O_NONBLOCK besides.
   [[nodiscard]] Slot open(ScriptBuilder& script, uint32_t file_id, int flags) const;
   [[nodiscard]] const image::File& file(uint32_t file_id) const;
   /// One above the highest descriptor number used.

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 
+#include "kernel/cancel.h"
 #include "kernel/remote.h"
 
 namespace godwit {
@@ -63,17 +64,19 @@ struct MemoryFiller::Target {
     return ::process_vm_writev(pid, &local, 1, remote.data(), pieces.size(), 0) ==
            static_cast<ssize_t>(block.size());
   }
-  void write_zeros() const {
+  /// Until all is written, or `ending`.
+  void write_zeros(const std::atomic<bool>& ending) const {
     static const std::array<std::byte, size_t{16} * kPageSize> zero{};
     for (const ZeroRange& range : zeros) {
-      for (uint64_t at = range.start; at < range.end; at += zero.size()) {
+      for (uint64_t at = range.start; at < range.end && !ending; at += zero.size()) {
+        check_cancelled();
         RemoteMemory(pid).write(at, std::span(zero).first(std::min<uint64_t>(zero.size(), range.end - at)));
       }
     }
   }
-  void one_done() {
+  void one_done(const std::atomic<bool>& ending) {
     if (left.fetch_sub(1) == 1) {
-      write_zeros();
+      write_zeros(ending);
       done();
     }
   }
@@ -134,7 +137,7 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
     }
     wake_.notify_all();
   }
-  target->one_done();
+  target->one_done(ending_);
 }
 
 void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
@@ -145,7 +148,7 @@ void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
     const std::lock_guard lock(mutex_);
     bytes_ += block.size();
   }
-  job.target->one_done();
+  job.target->one_done(ending_);
 }
 
 void MemoryFiller::work() {

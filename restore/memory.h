@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -63,7 +64,7 @@ class MemoryFiller {
   std::deque<Job> jobs_;
   std::exception_ptr failure_;
   uint64_t bytes_ = 0;
-  bool ending_ = false;
+  std::atomic<bool> ending_ = false;
   std::unique_ptr<std::byte[]>
       buffer_;  // NOLINT(modernize-avoid-c-arrays): of the caller's thread, without workers
   std::vector<std::thread> workers_;

@@ -111,13 +111,13 @@ class Layout {
       const InheritedRange range = inherited_range(mapping, *parent_);
       if (!range.empty() && any_run(runs_, range.start, range.end,
                                     [](const PageRun& run) { return run.kind == image::PAGE_INHERITED; })) {
-        kept_.push_back(range);
+        kept_.push_back({range, mapping.backing() == image::Mapping::ANONYMOUS});
       }
     }
   }
 
   void unmap_all_but_kept(uint64_t vdso) {
-    std::vector<InheritedRange> keep = kept_;
+    std::vector<InheritedRange> keep(kept_.begin(), kept_.end());
     if (vdso != 0) {
       keep.push_back({vdso, vdso + context_.vdso.bytes()});
     }
@@ -256,7 +256,7 @@ class Layout {
       return;
     }
     const std::vector<PageRun>& theirs = context_.runs.at(parent_->memory_object());
-    for (const InheritedRange& range : kept_) {
+    for (const Kept& range : kept_) {
       uint64_t cursor = range.start;
       const auto drop_until = [&](uint64_t end) {
         if (end > cursor && any_run(theirs, cursor, end, [](const PageRun&) { return true; })) {
@@ -265,6 +265,9 @@ class Layout {
       };
       for (auto run = runs_from(runs_, range.start / kPageSize);
            run != runs_.end() && run->first * kPageSize < range.end; ++run) {
+        if (run->kind == image::PAGE_ZERO && range.anonymous) {
+          continue;  // fresh memory reads as zero, too
+        }
         drop_until(std::max(range.start, run->first * kPageSize));
         cursor = std::min(range.end, (run->first + run->count) * kPageSize);
       }
@@ -278,7 +281,10 @@ class Layout {
   const image::Mm* birth_;
   const image::Mm* parent_;  // whose pages the node shares; null: it shares none
   const std::vector<PageRun>& runs_;
-  std::vector<InheritedRange> kept_;
+  struct Kept : InheritedRange {
+    bool anonymous;
+  };
+  std::vector<Kept> kept_;
   std::optional<Slot> open_;
   uint32_t open_id_ = 0;
   int open_flags_ = 0;

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,6 +16,10 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
   const Slot file = context.files.open(context.script, record.file_id(), static_cast<int>(flags));
   if (record.position() != 0 && (flags & O_PATH) == 0) {
     context.script.call("set the position", SYS_lseek, {file, record.position(), SEEK_SET});
+  }
+  if ((flags & O_PATH) == 0 && S_ISREG(context.files.file(record.file_id()).mode()) &&
+      !context.files.file(record.file_id()).has_ghost()) {
+    context.set_flags(file, record.open_file(), flags | O_NONBLOCK);
   }
   context.deliver(record.open_file(), file);
 }

@@ -1,6 +1,7 @@
 #include "restore/restore.h"
 
 #include <sys/prctl.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -290,8 +291,9 @@ class Restore {
                        [this, i] { region_.post(i, &NodeWords::filled); });
   }
 
-  /// Pages that must be written though they are zero: something else would show through.
-  [[nodiscard]] std::vector<MemoryFiller::ZeroRange> zero_ranges(const PlannedNode& node) const {
+  /// Pages that must be written though they are zero: those of a file would show through. (In anonymous
+  /// memory what a parent has there is dropped.)
+  [[nodiscard]] std::vector<MemoryFiller::ZeroRange> zero_ranges(const PlannedNode& node) {
     std::vector<MemoryFiller::ZeroRange> ranges;
     for (const PageRun& run : runs_.at(node.mm->memory_object())) {
       if (run.kind != image::PAGE_ZERO) {
@@ -300,11 +302,17 @@ class Restore {
       for (const auto& mapping : node.mm->mappings()) {
         const uint64_t start = std::max(mapping.start(), run.first * kPageSize);
         const uint64_t end = std::min(mapping.end(), (run.first + run.count) * kPageSize);
-        if (start < end && !mapping.shared() &&
-            (node.shares_pages || mapping.backing() != image::Mapping::ANONYMOUS)) {
+        if (start < end && !mapping.shared() && mapping.backing() != image::Mapping::ANONYMOUS) {
           ranges.push_back({start, end});
+          zeros_ += end - start;
         }
       }
+    }
+    // Zeros cost nothing in an image, so that its own size says nothing about how many there are.
+    struct sysinfo machine {};
+    if (::sysinfo(&machine) == 0 && zeros_ > (machine.totalram + machine.totalswap) * machine.mem_unit) {
+      throw Error(fmt::format("task {}: {} bytes of zeros over mapped files", node.pid, zeros_), ENOMEM,
+                  "this machine's memory is smaller");
     }
     return ranges;
   }
@@ -380,6 +388,7 @@ class Restore {
   Region region_;
   std::map<uint64_t, const image::MemoryObject*> objects_;
   RunsByObject runs_;
+  uint64_t zeros_ = 0;  // bytes that are written though they are zero
   SeccompFilters filters_;
   std::vector<NodeState> nodes_;
 };

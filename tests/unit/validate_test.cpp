@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <functional>
 
@@ -30,6 +32,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 /// The error's text after `damage` was done to the n-th Message of the sample; empty: it was accepted.
 template <typename Message>
@@ -270,6 +273,26 @@ TEST(Validate, TwoHeadersOrNone) {
   records.erase(records.begin());
   EXPECT_THROW(validate(records, pages.bytes().size()), Error);
   EXPECT_THROW(validate({}, 0), Error);
+}
+
+TEST(Validate, WhatCanBeOpenedOrMapped) {
+  // The sample's first file is the executable, which is mapped; the second is open.
+  const auto file = [](size_t n, const std::function<void(image::File&)>& damage) {
+    return verdict<image::File>(damage, n);
+  };
+  EXPECT_THAT(file(0, [](auto& f) { f.set_mode(S_IFIFO | 0600); }), HasSubstr("regular file"));
+  EXPECT_THAT(file(0, [](auto& f) { f.set_mode(S_IFCHR | 0600); }), HasSubstr("regular file"));
+  const auto opened = [&](uint32_t mode, unsigned minor) {
+    return file(1, [&](auto& f) {
+      f.clear_ghost();
+      f.set_mode(mode);
+      f.set_rdev(makedev(1, minor));
+    });
+  };
+  EXPECT_THAT(opened(S_IFIFO | 0600, 0), HasSubstr("can't be opened"));
+  EXPECT_THAT(opened(S_IFBLK | 0600, 3), HasSubstr("can't be opened"));
+  EXPECT_THAT(opened(S_IFCHR | 0600, 1), HasSubstr("can't be opened")) << "/dev/mem";
+  EXPECT_THAT(opened(S_IFCHR | 0600, 3), Not(HasSubstr("can't be opened"))) << "/dev/null";
 }
 
 }  // namespace
