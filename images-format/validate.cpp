@@ -1,5 +1,10 @@
 #include "images-format/validate.h"
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <array>
 #include <climits>
 
 #include "images-format/frame.h"

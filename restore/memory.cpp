@@ -3,6 +3,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 
@@ -30,6 +31,21 @@ void write_to_file(int descriptor, uint64_t offset, std::span<const std::byte> d
   }
 }
 
+/// The parts of a block's pieces that lie in `pages`.
+std::vector<BlockPiece> overlap(std::span<const BlockPiece> pieces, const std::vector<PageRange>& pages) {
+  std::vector<BlockPiece> found;
+  for (const BlockPiece& piece : pieces) {
+    auto range = std::partition_point(pages.begin(), pages.end(),
+                                      [&](const PageRange& one) { return one.end <= piece.first_page; });
+    for (; range != pages.end() && range->first < piece.first_page + piece.pages; ++range) {
+      const uint64_t first = std::max(range->first, piece.first_page);
+      const uint64_t end = std::min(range->end, piece.first_page + piece.pages);
+      found.push_back({first, piece.page_in_block + (first - piece.first_page), end - first});
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 struct MemoryFiller::Target {
@@ -55,14 +71,18 @@ struct MemoryFiller::Target {
   }
   [[nodiscard]] bool write_at_once(std::span<const BlockPiece> pieces,
                                    std::span<const std::byte> block) const {
+    std::array<iovec, kPagesPerBlock> local{};
     std::array<iovec, kPagesPerBlock> remote{};
+    size_t total = 0;
     for (size_t i = 0; i < pieces.size(); ++i) {
+      const size_t size = pieces[i].pages * kPageSize;
+      local[i] = {const_cast<std::byte*>(&block[pieces[i].page_in_block * kPageSize]), size};
       // NOLINTNEXTLINE(performance-no-int-to-ptr): addresses in another process
-      remote[i] = {reinterpret_cast<void*>(pieces[i].first_page * kPageSize), pieces[i].pages * kPageSize};
+      remote[i] = {reinterpret_cast<void*>(pieces[i].first_page * kPageSize), size};
+      total += size;
     }
-    iovec local{const_cast<std::byte*>(block.data()), block.size()};
-    return ::process_vm_writev(pid, &local, 1, remote.data(), pieces.size(), 0) ==
-           static_cast<ssize_t>(block.size());
+    return ::process_vm_writev(pid, local.data(), pieces.size(), remote.data(), pieces.size(), 0) ==
+           static_cast<ssize_t>(total);
   }
   /// Until all is written, or `ending`.
   void write_zeros(const std::atomic<bool>& ending) const {
@@ -100,12 +120,12 @@ MemoryFiller::~MemoryFiller() {
 }
 
 void MemoryFiller::add_process(pid_t pid, const image::MemoryObject& object, std::vector<ZeroRange> zeros,
-                               std::function<void()> done) {
+                               std::span<const Borrowed> borrowed, std::function<void()> done) {
   auto target = std::make_shared<Target>();
   target->pid = pid;
   target->zeros = std::move(zeros);
   target->done = std::move(done);
-  enqueue(target, object);
+  enqueue(target, object, borrowed);
 }
 
 void MemoryFiller::add_file(int descriptor, const image::MemoryObject& object, std::function<void()> done) {
@@ -115,12 +135,21 @@ void MemoryFiller::add_file(int descriptor, const image::MemoryObject& object, s
   enqueue(target, object);
 }
 
-void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object) {
+void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object,
+                           std::span<const Borrowed> borrowed) {
   std::vector<Job> jobs;
   jobs.reserve(static_cast<size_t>(object.blocks_size()));
   for_each_block(object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
     jobs.push_back({target, &block, {pieces.begin(), pieces.end()}});
   });
+  for (const Borrowed& from : borrowed) {
+    for_each_block(*from.object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
+      std::vector<BlockPiece> wanted = overlap(pieces, from.pages);
+      if (!wanted.empty()) {
+        jobs.push_back({target, &block, std::move(wanted)});
+      }
+    });
+  }
   // One more than there are jobs, so that nothing is done before all are counted.
   target->left = jobs.size() + 1;
   if (workers_.empty()) {

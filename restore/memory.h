@@ -19,6 +19,12 @@
 
 namespace godwit {
 
+/// Page numbers [first, end).
+struct PageRange {
+  uint64_t first;
+  uint64_t end;
+};
+
 /// Puts pages where they belong: several workers read blocks, check them in a buffer that stays in cache,
 /// and write them into processes (process_vm_writev) or files.
 class MemoryFiller {
@@ -35,10 +41,15 @@ class MemoryFiller {
     uint64_t start;
     uint64_t end;
   };
+  /// Pages that another object holds.
+  struct Borrowed {
+    const image::MemoryObject* object;
+    std::vector<PageRange> pages;  // ascending
+  };
   /// Writes an address space's pages into process `pid`, which must not change its mappings meanwhile.
   /// `done` is called from a worker when the last page is there.
   void add_process(pid_t pid, const image::MemoryObject& object, std::vector<ZeroRange> zeros,
-                   std::function<void()> done);
+                   std::span<const Borrowed> borrowed, std::function<void()> done);
   /// Writes an object's pages into a file. `descriptor` must stay open.
   void add_file(int descriptor, const image::MemoryObject& object, std::function<void()> done);
 
@@ -54,7 +65,8 @@ class MemoryFiller {
     const image::PageBlock* block;
     std::vector<BlockPiece> pieces;
   };
-  void enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object);
+  void enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object,
+               std::span<const Borrowed> borrowed = {});
   void work();
   void run(const Job& job, std::span<std::byte> buffer);
 

@@ -26,8 +26,8 @@ std::set<uint64_t> copy_on_write_objects(const CheckpointImage& image) {
 
 class Planner {
  public:
-  explicit Planner(const CheckpointImage& image)
-      : image_(image), copy_on_write_(copy_on_write_objects(image)) {}
+  Planner(const CheckpointImage& image, const PidIsFree& is_free)
+      : image_(image), is_free_(is_free), copy_on_write_(copy_on_write_objects(image)) {}
 
   Plan make() {
     for (const auto* mm : image_.all<image::Mm>()) {
@@ -244,12 +244,12 @@ class Planner {
     return index;
   }
 
-  /// A number that nothing in the image uses, near the root's: likely to be free.
+  /// A number that nothing in the image uses, near the root's.
   pid_t free_pid() {
     pid_t pid = image_.header().root_pid();
     do {
       pid = pid > 2 ? pid - 1 : 4000000;
-    } while (used_.contains(pid));
+    } while (used_.contains(pid) || !is_free_(pid));
     return pid;
   }
 
@@ -298,14 +298,15 @@ class Planner {
   }
 
   /// The node must be born with its parent's memory. Helpers and zombies in between, which have none of their
-  /// own, hand it on.
+  /// own, hand it on; where tasks stand in between, nothing can be shared.
   void inherit_from_parent(int i) {
     int handed = i;
     while (node(handed).cloner != node(i).parent) {
       handed = node(handed).cloner;
       if (handed < 0 || node(handed).kind == PlannedNode::Kind::Task) {
-        throw error("task {} shares pages with task {}, from which it can't be cloned", node(i).pid,
-                    node(node(i).parent).pid);
+        node(i).shares_pages = false;
+        node(i).copies_pages = true;
+        return;
       }
     }
     PlannedNode& first = node(handed);
@@ -394,6 +395,7 @@ class Planner {
   }
 
   const CheckpointImage& image_;
+  const PidIsFree& is_free_;
   std::set<uint64_t> copy_on_write_;
   std::map<pid_t, std::vector<pid_t>> children_;
   Plan plan_;
@@ -417,8 +419,8 @@ bool same_kind(const image::Mapping& a, const image::Mapping& b) {
 
 }  // namespace
 
-Plan make_plan(const CheckpointImage& image) {
-  return Planner(image).make();
+Plan make_plan(const CheckpointImage& image, const PidIsFree& is_free) {
+  return Planner(image, is_free).make();
 }
 
 int member_that_is_watched(const Plan& plan, int node) {

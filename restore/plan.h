@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -33,6 +34,7 @@ struct PlannedNode {
                     // after the clone, and the child falls to its parent, a child subreaper
   CloneStage stage = CloneStage::AfterSession;
   bool shares_pages = false;  // copy-on-write with its parent
+  bool copies_pages = false;  // what it shared with its parent is written anew: it can't be cloned from there
   bool leads_session = false;
   pid_t group = 0;                  // to be joined; 0: whatever the cloner has
   int group_leader = -1;            // node whose pid is the group's number; -1: none
@@ -58,8 +60,13 @@ struct Plan {
   [[nodiscard]] std::string describe() const;
 };
 
-/// Throws Error for trees that can't be made again.
-[[nodiscard]] Plan make_plan(const CheckpointImage& image);
+/// Whether nobody has a pid now.
+using PidIsFree = std::function<bool(pid_t)>;
+
+/// Throws Error for trees that can't be made again. Helpers that stand in for nobody get pids that aren't in
+/// the image and that `is_free` says yes to.
+[[nodiscard]] Plan make_plan(
+    const CheckpointImage& image, const PidIsFree& is_free = [](pid_t) { return true; });
 
 /// A process group is orphaned if none of its members has a parent in another group of the same session; then
 /// SIGTSTP, SIGTTIN and SIGTTOU stop nobody in it. Returns a member that has such a parent (for the root of a

@@ -13,6 +13,7 @@
 #include "images-format/shared_memory.pb.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "restore/copied_pages.h"
 #include "restore/descriptors.h"
 #include "restore/machine.h"
 #include "restore/memory.h"
@@ -80,8 +81,12 @@ void reap(pid_t pid) {
   }
 }
 
+bool is_free(pid_t pid) {
+  return ::kill(pid, 0) != 0 && errno == ESRCH;
+}
+
 void check_pid_is_free(pid_t pid) {
-  if (::kill(pid, 0) != 0 && errno == ESRCH) {
+  if (is_free(pid)) {
     return;
   }
   std::string holder = "a process group or session";
@@ -108,7 +113,7 @@ class Restore {
         options_(options),
         callbacks_(callbacks),
         baseline_(Baseline::of_this_process()),
-        plan_(make_plan(image)),
+        plan_(make_plan(image, is_free)),
         descriptors_(image),
         vdso_(image.header()),
         files_(image, descriptors_.first_free_descriptor()),
@@ -287,21 +292,32 @@ class Restore {
   void fill(MemoryFiller& filler, int i) {
     const PlannedNode& node = plan_.nodes[static_cast<size_t>(i)];
     const image::MemoryObject& object = *objects_.at(node.mm->memory_object());
-    filler.add_process(node.pid, object, zero_ranges(node),
+    PagesToCopy copies;
+    if (node.copies_pages) {
+      copies = pages_to_copy(plan_, i, runs_);
+    }
+    for (const PageRun& run : runs_.at(node.mm->memory_object())) {
+      if (run.kind == image::PAGE_ZERO) {
+        copies.zeros.push_back({run.first, run.first + run.count});
+      }
+    }
+    std::vector<MemoryFiller::Borrowed> borrowed;
+    for (auto& [id, pages] : copies.by_object) {
+      borrowed.push_back({objects_.at(id), std::move(pages)});
+    }
+    filler.add_process(node.pid, object, zeros_to_write(node, copies.zeros), borrowed,
                        [this, i] { region_.post(i, &NodeWords::filled); });
   }
 
   /// Pages that must be written though they are zero: those of a file would show through. (In anonymous
   /// memory what a parent has there is dropped.)
-  [[nodiscard]] std::vector<MemoryFiller::ZeroRange> zero_ranges(const PlannedNode& node) {
+  std::vector<MemoryFiller::ZeroRange> zeros_to_write(const PlannedNode& node,
+                                                      const std::vector<PageRange>& zeros) {
     std::vector<MemoryFiller::ZeroRange> ranges;
-    for (const PageRun& run : runs_.at(node.mm->memory_object())) {
-      if (run.kind != image::PAGE_ZERO) {
-        continue;
-      }
+    for (const PageRange& range : zeros) {
       for (const auto& mapping : node.mm->mappings()) {
-        const uint64_t start = std::max(mapping.start(), run.first * kPageSize);
-        const uint64_t end = std::min(mapping.end(), (run.first + run.count) * kPageSize);
+        const uint64_t start = std::max(mapping.start(), range.first * kPageSize);
+        const uint64_t end = std::min(mapping.end(), range.end * kPageSize);
         if (start < end && !mapping.shared() && mapping.backing() != image::Mapping::ANONYMOUS) {
           ranges.push_back({start, end});
           zeros_ += end - start;
@@ -310,7 +326,8 @@ class Restore {
     }
     // Zeros cost nothing in an image, so that its own size says nothing about how many there are.
     struct sysinfo machine {};
-    if (::sysinfo(&machine) == 0 && zeros_ > (machine.totalram + machine.totalswap) * machine.mem_unit) {
+    if (!ranges.empty() && ::sysinfo(&machine) == 0 &&
+        zeros_ > (machine.totalram + machine.totalswap) * machine.mem_unit) {
       throw Error(fmt::format("task {}: {} bytes of zeros over mapped files", node.pid, zeros_), ENOMEM,
                   "this machine's memory is smaller");
     }

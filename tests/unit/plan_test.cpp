@@ -6,6 +6,7 @@
 
 #include "images-format/memory.pb.h"
 #include "kernel/error.h"
+#include "restore/copied_pages.h"
 
 namespace godwit {
 namespace {
@@ -264,6 +265,42 @@ TEST(Plan, AnInnerSubreaperWaitsForOrphansThatFallPastIt) {
   EXPECT_EQ(plan.nodes.at(static_cast<size_t>(of(plan, 103).cloner)).adopter, index_of(plan, 101));
   // 102 waits for the outer one's first.
   EXPECT_EQ(of(plan, 102).wards, (std::vector<int>{past, of(plan, 103).cloner}));
+}
+
+TEST(Plan, WhatCantBeSharedIsCopied) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 101, 101);
+  tree.task(102, 100, 101, 101);  // an orphan of a session whose leader lives
+  tree.shares_pages(102);
+  const Plan plan = tree.plan();
+  EXPECT_TRUE(of(plan, 102).copies_pages);
+  EXPECT_FALSE(of(plan, 102).shares_pages);
+}
+
+TEST(CopiedPages, ComeFromTheAncestorThatHasThem) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 100, 100);
+  tree.task(102, 101, 100, 100);
+  const Plan plan = tree.plan();
+  RunsByObject runs;
+  runs[100] = {{16, 4, image::PAGE_PRESENT, 0}};
+  runs[101] = {
+      {10, 2, image::PAGE_PRESENT, 0}, {12, 4, image::PAGE_ZERO, 0}, {16, 8, image::PAGE_INHERITED, 0}};
+  runs[102] = {{11, 3, image::PAGE_INHERITED, 0}, {17, 2, image::PAGE_INHERITED, 0}};
+  const PagesToCopy copies = pages_to_copy(plan, index_of(plan, 102), runs);
+  const auto texts = [](const std::vector<PageRange>& ranges) {
+    std::vector<std::pair<uint64_t, uint64_t>> pairs;
+    for (const PageRange& range : ranges) {
+      pairs.emplace_back(range.first, range.end);
+    }
+    return pairs;
+  };
+  using Pairs = std::vector<std::pair<uint64_t, uint64_t>>;
+  EXPECT_EQ(texts(copies.by_object.at(101)), (Pairs{{11, 12}}));
+  EXPECT_EQ(texts(copies.by_object.at(100)), (Pairs{{17, 19}}));
+  EXPECT_EQ(texts(copies.zeros), (Pairs{{12, 14}}));
 }
 
 TEST(Plan, OrphansOfADeadLeaderWithTwoAdoptersAreKeptApart) {
