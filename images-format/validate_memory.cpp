@@ -29,9 +29,11 @@ void validate_backing(const image::Mapping& mapping, const ValidationIndex& inde
           static_cast<int>(mapping.backing()));
   require(file == (mapping.file_id() != 0) && shared_memory == (mapping.shared_memory_id() != 0),
           "what backs it contradicts itself");
-  const auto of = index.files.find(mapping.file_id());
-  require(!file || of != index.files.end(), "file {} isn't there", mapping.file_id());
-  require(!file || has_plain_content(*of->second), "{} can't be mapped", of->second->path());
+  if (file) {
+    const auto found = index.files.find(mapping.file_id());
+    require(found != index.files.end(), "file {} isn't there", mapping.file_id());
+    require(has_plain_content(*found->second), "{} can't be mapped", found->second->path());
+  }
   require(!shared_memory || index.shared_memory.contains(mapping.shared_memory_id()),
           "shared memory {} isn't there", mapping.shared_memory_id());
   require(!mapping.shared() || file || shared_memory,
