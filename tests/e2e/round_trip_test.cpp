@@ -42,6 +42,9 @@ constexpr Entry kWorkloads[] = {
     {"memfd"},
     {"shared_table"},
     {"many_descriptors"},
+    {"rseq"},
+    {"locked_memory"},
+    {"robust_mutex"},
 };
 
 std::vector<RoundTripCase> cases(bool once_only) {

@@ -169,7 +169,16 @@ void check_grows_down() {
   workload::check_equal(*(grows_down - 100 * kPage), 100, "a byte where the mapping grew");
 }
 
+/// Deeper than the stack has been.
+[[gnu::noinline]] unsigned use_stack(unsigned depth) {
+  volatile unsigned char frame[kPage];
+  frame[0] = static_cast<unsigned char>(depth);
+  return depth == 0 ? 0 : use_stack(depth - 1) + frame[0];
+}
+
 void check_that_memory_can_change() {
+  workload::check_equal(use_stack(255), 255 * 256 / 2, "the main stack grows");
+
   void* end = sbrk(0);
   workload::check(sbrk(64 * kPage) == end, "brk grows");
   memset(end, 1, 64 * kPage);
