@@ -29,7 +29,7 @@ class OwnCodeFinder {
   /// comes from a search of the same file in perhaps another task: compare with `matches` before use.
   [[nodiscard]] std::optional<OwnCode> find(pid_t pid, const std::vector<procfs::Map>& maps);
 
-  static constexpr size_t kCallBytes = 32;
+  static constexpr size_t kCallBytes = 48;
   static constexpr size_t kRestorerBytes = 9;
   /// Is this what lies at `code.call` (kCallBytes) and at `code.restorer` (kRestorerBytes)?
   [[nodiscard]] static bool matches(const OwnCode& code, std::span<const std::byte> at_call,
@@ -44,7 +44,9 @@ class OwnCodeFinder {
     std::optional<uint64_t> restorer;
   };
 
-  [[nodiscard]] static Found search(pid_t pid, const procfs::Map& map, bool call_too);
+  class Code;
+
+  [[nodiscard]] static Found search(pid_t pid, const procfs::Map& map, bool call, bool restorer);
 
   std::map<Piece, Found> found_;
 };
