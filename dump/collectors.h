@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dump/task_state.h"
@@ -81,10 +82,26 @@ void ask_resource_limits(ScriptBuilder& script, Answers& answers, image::Task& r
 
 // process.cpp: what /proc and prctl(2) keep of a task, or of a thread, besides.
 void collect_process(pid_t pid, image::Task& record);
+/// /proc/PID/cgroup; empty if there is no such process.
+[[nodiscard]] std::string read_cgroups(pid_t pid);
 void ask_child_subreaper(ScriptBuilder& script, Answers& answers, image::Task& record);
 void ask_tid_address(ScriptBuilder& script, Answers& answers, image::Thread& record);
 void ask_parent_death_signal(ScriptBuilder& script, Answers& answers, image::Thread& record);
 void ask_personality(ScriptBuilder& script, Answers& answers, image::Thread& record);
+
+// numa.cpp
+/// NUMA policies aren't kept. Where there is more than one node, warns of those that a task has.
+class NumaPolicies {
+ public:
+  NumaPolicies();
+  void warn(pid_t pid) const;
+
+ private:
+  bool several_nodes_ = false;
+};
+/// The first mapping with another policy than the default in /proc/PID/numa_maps: "START POLICY"; empty:
+/// none.
+[[nodiscard]] std::string first_numa_policy(std::string_view numa_maps);
 
 // mm.cpp
 void collect_mm(pid_t pid, const procfs::Stat& stat, image::Mm& record);

@@ -20,6 +20,7 @@
 #include "dump/task_tree.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/ptrace.h"
 
 namespace godwit {
 
@@ -56,6 +57,7 @@ class Dump {
         descriptors_(files_, shared_memory_, options.shell_job) {
     raise_descriptor_limit();
     header_.set_root_pid(options.pid);
+    header_.set_cgroups(read_cgroups(options.pid));
     header_.set_shell_job(options.shell_job);
   }
 
@@ -135,6 +137,13 @@ class Dump {
                    [&] { collect_thread(pid, thread); });
     }
     collect_process(pid, task.record);
+    if (task.parent != nullptr) {
+      std::string cgroups = read_cgroups(pid);
+      if (cgroups != header_.cgroups()) {
+        task.record.set_cgroups(std::move(cgroups));
+      }
+    }
+    numa_.warn(pid);
     task.mm.set_id(++last_mm_id_);
     task.mm.set_memory_object(object_ids_.next());
     task.record.set_mm_id(task.mm.id());
@@ -146,6 +155,9 @@ class Dump {
 
   void collect_thread(pid_t pid, ThreadState& thread) {
     image::Thread& record = *thread.record;
+    if (ptrace::dispatches_system_calls(thread.tid)) {
+      throw refusal("syscall user dispatch");
+    }
     collect_registers(thread.tid, *record.mutable_registers());
     collect_rseq(pid, thread);
     collect_robust_list(thread.tid, record);
@@ -266,6 +278,7 @@ class Dump {
   MappingCollector mappings_;
   DescriptorCollector descriptors_;
   SeccompFilters seccomp_filters_;
+  NumaPolicies numa_;
   PrivatePages private_pages_{copier_};
   std::deque<TaskState> tasks_;
 };

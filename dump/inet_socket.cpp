@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "dump/descriptor_kind.h"
+#include "dump/multicast.h"
 #include "dump/socket_options.h"
 #include "images-format/inet_socket.pb.h"
 #include "kernel/error.h"
@@ -81,6 +82,7 @@ std::string address(int socket, NameCall call, const Description& description) {
 
 void collect(std::span<const Description* const> descriptions, Context& context) {
   SocketOptionReader options;
+  MulticastGroups multicast;
   for (const Description* description : descriptions) {
     const Fd socket = context.copy(*description);
     const std::string name = description->name();
@@ -99,6 +101,9 @@ void collect(std::span<const Description* const> descriptions, Context& context)
       record->set_remote_address(address(socket.get(), ::getpeername, *description));
     }
     options.read(socket.get(), name, *record->mutable_options());
+    if (record->type() == SOCK_DGRAM) {
+      multicast.read(socket.get(), record->family(), name, *record->mutable_options());
+    }
     context.add(std::move(record));
   }
 }

@@ -3,6 +3,7 @@
 
 #include "dump/collectors.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
 
 namespace godwit {
 
@@ -11,6 +12,14 @@ void collect_process(pid_t pid, image::Task& record) {
       static_cast<int32_t>(procfs::read_number(fmt::format("/proc/{}/oom_score_adj", pid))));
   record.set_coredump_filter(
       static_cast<uint32_t>(procfs::read_number(fmt::format("/proc/{}/coredump_filter", pid), 16)));
+}
+
+std::string read_cgroups(pid_t pid) {
+  try {
+    return read_file(fmt::format("/proc/{}/cgroup", pid));
+  } catch (const Error&) {
+    return {};  // the freezer will say that it has gone
+  }
 }
 
 void ask_child_subreaper(ScriptBuilder& script, Answers& answers, image::Task& record) {

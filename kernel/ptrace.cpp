@@ -20,6 +20,7 @@ constexpr long kSetSignalMask = 0x420b;
 constexpr long kSeccompGetFilter = 0x420c;
 constexpr long kSeccompGetMetadata = 0x420d;
 constexpr long kGetRseqConfiguration = 0x420f;
+constexpr long kGetSyscallUserDispatch = 0x4211;  // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
 
 template <typename Number, typename Data>
 long request(long what, pid_t tid, Number number, Data* data) {
@@ -177,6 +178,22 @@ RseqConfiguration rseq_configuration(pid_t tid) {
     throw errno_error("cannot read the rseq configuration of thread {}", tid);
   }
   return {answer.address, answer.size, answer.signature, answer.flags};
+}
+
+bool dispatches_system_calls(pid_t tid) {
+  struct {
+    uint64_t mode;
+    uint64_t selector;
+    uint64_t offset;
+    uint64_t length;
+  } answer{};
+  if (request(kGetSyscallUserDispatch, tid, sizeof(answer), &answer) == 0) {
+    return answer.mode != 0;
+  }
+  if (errno != EIO && errno != EINVAL) {
+    throw errno_error("cannot ask for the syscall user dispatch of thread {}", tid);
+  }
+  return false;
 }
 
 std::optional<std::vector<sock_filter>> seccomp_filter(pid_t tid, uint32_t index) {

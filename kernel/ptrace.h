@@ -68,6 +68,10 @@ struct RseqConfiguration {
 };
 [[nodiscard]] RseqConfiguration rseq_configuration(pid_t tid);
 
+/// Syscall user dispatch (PR_SET_SYSCALL_USER_DISPATCH) is on: the thread's own code may get a SIGSYS instead
+/// of a system call, and so may injected code. Linux 6.4; before, nothing tells, and the answer is no.
+[[nodiscard]] bool dispatches_system_calls(pid_t tid);
+
 /// Instructions of the seccomp filter that was loaded as number `index` (0 the first). Nothing: there are
 /// no more. Needs CAP_SYS_ADMIN.
 [[nodiscard]] std::optional<std::vector<sock_filter>> seccomp_filter(pid_t tid, uint32_t index);

@@ -2,13 +2,64 @@
 
 #include <sys/utsname.h>
 
+#include <algorithm>
+#include <set>
+
 #include "images-format/page_store.h"
+#include "images-format/task.pb.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/log.h"
 #include "kernel/xsave.h"
 
 namespace godwit {
+
+namespace {
+
+/// The lines of a /proc/PID/cgroup without the numbers in front.
+std::vector<std::string_view> memberships(std::string_view text) {
+  std::vector<std::string_view> found;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const size_t colon = line.find(':');
+    if (colon != std::string_view::npos) {
+      found.push_back(line.substr(colon + 1));
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::string> cgroups_missing(std::string_view wanted, std::string_view here) {
+  const std::vector<std::string_view> have = memberships(here);
+  std::vector<std::string> missing;
+  for (const std::string_view one : memberships(wanted)) {
+    if (std::find(have.begin(), have.end(), one) == have.end()) {
+      missing.emplace_back(one);
+    }
+  }
+  return missing;
+}
+
+void warn_about_cgroups(const CheckpointImage& image) {
+  const std::string here = read_file("/proc/self/cgroup");
+  std::set<std::string> told;
+  const auto warn = [&](pid_t pid, const std::string& cgroups) {
+    for (const std::string& one : cgroups_missing(cgroups, here)) {
+      if (told.insert(one).second) {
+        log::warning("task {} was in cgroup {}, which isn't kept: it is in ours now", pid, one);
+      }
+    }
+  };
+  warn(image.header().root_pid(), image.header().cgroups());
+  for (const auto* task : image.all<image::Task>()) {
+    if (!task->cgroups().empty()) {
+      warn(task->pid(0), task->cgroups());
+    }
+  }
+}
 
 void check_machine(const image::Checkpoint& header) {
   utsname here{};

@@ -1,11 +1,23 @@
 #pragma once
 
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "images-format/checkpoint.pb.h"
+#include "images-format/checkpoint_reader.h"
 
 namespace godwit {
 
 /// Whether tasks of that machine can run on this one. Throws Error that names what differs; warns where
 /// clocks will jump.
 void check_machine(const image::Checkpoint& header);
+
+/// Warns of each cgroup of the checkpoint's tasks that this process isn't in: restored tasks are born into
+/// its own.
+void warn_about_cgroups(const CheckpointImage& image);
+/// Of the lines of a /proc/PID/cgroup those that `here` lacks, as "CONTROLLERS:PATH", whatever the numbers of
+/// the hierarchies.
+[[nodiscard]] std::vector<std::string> cgroups_missing(std::string_view wanted, std::string_view here);
 
 }  // namespace godwit

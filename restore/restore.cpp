@@ -416,7 +416,9 @@ pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
               const RestoreCallbacks& callbacks) {
   try {
     check_machine(image.header());
-    return Restore(image, options, callbacks).run();
+    const pid_t root = Restore(image, options, callbacks).run();
+    warn_about_cgroups(image);
+    return root;
   } catch (Error& e) {
     e.in("restore");
     throw;

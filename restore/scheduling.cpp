@@ -2,7 +2,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "kernel/error.h"
+#include "kernel/log.h"
 #include "restore/state.h"
 
 namespace godwit {
@@ -24,6 +27,21 @@ struct Attributes {
 };
 constexpr int kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS
 
+/// Hints to the scheduler: where the kernel lacks them (CONFIG_UCLAMP_TASK) the thread does as well without.
+void set_utilization_clamps(pid_t tid, const image::Scheduling& s) {
+  constexpr uint64_t kKeepAll = 0x18;  // SCHED_FLAG_KEEP_POLICY | KEEP_PARAMS
+  constexpr uint64_t kClamps = 0x60;   // SCHED_FLAG_UTIL_CLAMP_MIN | UTIL_CLAMP_MAX
+  Attributes wanted{};
+  wanted.size = sizeof wanted;
+  wanted.flags = kKeepAll | kClamps;
+  wanted.util_min = s.util_min();
+  wanted.util_max = s.util_max();
+  if (::syscall(SYS_sched_setattr, tid, &wanted, 0) != 0) {
+    log::warning("thread {}: its utilization clamps {} to {} can't be set: {}", tid, s.util_min(),
+                 s.util_max(), std::strerror(errno));
+  }
+}
+
 }  // namespace
 
 image::Scheduling read_scheduling(pid_t tid) {
@@ -39,6 +57,8 @@ image::Scheduling read_scheduling(pid_t tid) {
   s.set_runtime_ns(attributes.runtime);
   s.set_deadline_ns(attributes.deadline);
   s.set_period_ns(attributes.period);
+  s.set_util_min(attributes.util_min);
+  s.set_util_max(attributes.util_max);
   std::string mask(1024, '\0');
   const long bytes = ::syscall(SYS_sched_getaffinity, tid, mask.size(), mask.data());
   if (bytes < 0) {
@@ -68,6 +88,9 @@ void apply_scheduling(pid_t tid, const image::Scheduling& s, const Baseline& bas
     if (::syscall(SYS_sched_setattr, tid, &wanted, 0) != 0) {
       throw errno_error("thread {}: cannot set its scheduling policy", tid);
     }
+  }
+  if (s.util_min() != have.util_min() || s.util_max() != have.util_max()) {
+    set_utilization_clamps(tid, s);
   }
   if (s.affinity() != have.affinity() && !s.affinity().empty() &&
       ::syscall(SYS_sched_setaffinity, tid, s.affinity().size(), s.affinity().data()) != 0) {

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -145,6 +146,32 @@ TEST_F(Faults, DumpOfWhatIsNotSupported) {
   EXPECT_TRUE(files_in(images_.path()).empty());
   const std::vector<std::string> differences = compare_now(before, pid);
   EXPECT_TRUE(differences.empty()) << joined(differences);
+}
+
+TEST_F(Faults, DumpWithSyscallUserDispatch) {
+  static volatile char selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+  int ready[2];
+  ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+  const Fd from(ready[0]);
+  Fd to(ready[1]);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    setsid();
+    if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector) != 0 ||
+        write(to.get(), "x", 1) != 1) {
+      _exit(1);
+    }
+    for (;;) {
+      pause();
+    }
+  }
+  to.reset();
+  char byte = 0;
+  if (read(from.get(), &byte, 1) != 1) {
+    GTEST_SKIP() << "this kernel has no syscall user dispatch";
+  }
+  expect_refusal(try_dump(pid, image()), {std::to_string(pid), "syscall user dispatch"});
+  EXPECT_TRUE(files_in(images_.path()).empty());
 }
 
 TEST_F(Faults, DumpToAFullDisk) {

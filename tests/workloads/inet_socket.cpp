@@ -1,4 +1,5 @@
 // Internet sockets: listening, bound, unbound, with their options.
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -40,6 +41,16 @@ int main(int argc, char** argv) {
   const int udp = static_cast<int>(must(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
   must(bind(udp, any, size), "bind");
   set(udp, IPPROTO_IP, IP_TTL, 33);
+  ip_mreqn membership{};
+  membership.imr_ifindex = 1;  // lo
+  membership.imr_multiaddr.s_addr = htonl(0xefff0102);
+  must(setsockopt(udp, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, sizeof membership), "IP_ADD_MEMBERSHIP");
+  const int udp6 = static_cast<int>(must(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  ipv6_mreq membership6{};
+  membership6.ipv6mr_interface = 1;
+  inet_pton(AF_INET6, "ff12::4567", &membership6.ipv6mr_multiaddr);
+  must(setsockopt(udp6, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &membership6, sizeof membership6), "join");
+  must(setsockopt(udp6, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, sizeof membership), "join");
   const int six = static_cast<int>(must(socket(AF_INET6, SOCK_STREAM, 0), "socket"));
   set(six, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 
@@ -51,6 +62,14 @@ int main(int argc, char** argv) {
   check_equal(option(listener, SOL_SOCKET, SO_RCVBUF), buffer, "SO_RCVBUF");
   check_equal(option(udp, IPPROTO_IP, IP_TTL), 33, "IP_TTL");
   check_equal(option(six, IPPROTO_IPV6, IPV6_V6ONLY), 1, "IPV6_V6ONLY");
+  // Once more in a group is once too often.
+  const auto is_member = [&](int fd, int level, int name, const void* what, size_t bytes) {
+    check(setsockopt(fd, level, name, what, static_cast<socklen_t>(bytes)) == -1 && errno == EADDRINUSE,
+          "multicast membership");
+  };
+  is_member(udp, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, sizeof membership);
+  is_member(udp6, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, sizeof membership);
+  is_member(udp6, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &membership6, sizeof membership6);
   check((fcntl(listener, F_GETFL) & O_NONBLOCK) != 0, "O_NONBLOCK");
   const int client = socket(AF_INET, SOCK_STREAM, 0);
   check(connect(client, any, size) == 0, "connect");
