@@ -57,7 +57,8 @@ class Dump {
         descriptors_(files_, shared_memory_, options.shell_job) {
     raise_descriptor_limit();
     header_.set_root_pid(options.pid);
-    header_.set_cgroups(read_cgroups(options.pid));
+    cgroups_ = read_cgroups(options.pid);
+    header_.mutable_cgroups()->Assign(cgroups_.begin(), cgroups_.end());
     header_.set_shell_job(options.shell_job);
   }
 
@@ -138,9 +139,9 @@ class Dump {
     }
     collect_process(pid, task.record);
     if (task.parent != nullptr) {
-      std::string cgroups = read_cgroups(pid);
-      if (cgroups != header_.cgroups()) {
-        task.record.set_cgroups(std::move(cgroups));
+      const std::vector<std::string> cgroups = read_cgroups(pid);
+      if (cgroups != cgroups_) {
+        task.record.mutable_cgroups()->Assign(cgroups.begin(), cgroups.end());
       }
     }
     numa_.warn(pid);
@@ -268,6 +269,7 @@ class Dump {
   const DumpCallbacks& callbacks_;
   DumpReport report_;
   image::Checkpoint header_;
+  std::vector<std::string> cgroups_;  // of the root
   Namespaces namespaces_;
   std::unique_ptr<CheckpointWriter> writer_;
   MemoryObjectIds object_ids_;

@@ -14,12 +14,20 @@ void collect_process(pid_t pid, image::Task& record) {
       static_cast<uint32_t>(procfs::read_number(fmt::format("/proc/{}/coredump_filter", pid), 16)));
 }
 
-std::string read_cgroups(pid_t pid) {
+std::vector<std::string> read_cgroups(pid_t pid) {
+  std::string text;
   try {
-    return read_file(fmt::format("/proc/{}/cgroup", pid));
+    text = read_file(fmt::format("/proc/{}/cgroup", pid));
   } catch (const Error&) {
-    return {};  // the freezer will say that it has gone
+    // The freezer will say that it has gone.
   }
+  std::vector<std::string> lines;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return lines;
 }
 
 void ask_child_subreaper(ScriptBuilder& script, Answers& answers, image::Task& record) {

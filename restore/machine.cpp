@@ -16,28 +16,25 @@ namespace godwit {
 
 namespace {
 
-/// The lines of a /proc/PID/cgroup without the numbers in front.
-std::vector<std::string_view> memberships(std::string_view text) {
-  std::vector<std::string_view> found;
-  while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    const size_t colon = line.find(':');
-    if (colon != std::string_view::npos) {
-      found.push_back(line.substr(colon + 1));
-    }
-  }
-  return found;
+/// A line of /proc/PID/cgroup without the number in front.
+std::string_view without_number(std::string_view line) {
+  const size_t colon = line.find(':');
+  return colon == std::string_view::npos ? std::string_view() : line.substr(colon + 1);
 }
 
 }  // namespace
 
-std::vector<std::string> cgroups_missing(std::string_view wanted, std::string_view here) {
-  const std::vector<std::string_view> have = memberships(here);
+std::vector<std::string> cgroups_missing(const Lines& wanted, std::string_view here) {
+  std::set<std::string_view> have;
+  while (!here.empty()) {
+    const std::string_view line = here.substr(0, here.find('\n'));
+    here.remove_prefix(std::min(line.size() + 1, here.size()));
+    have.insert(without_number(line));
+  }
   std::vector<std::string> missing;
-  for (const std::string_view one : memberships(wanted)) {
-    if (std::find(have.begin(), have.end(), one) == have.end()) {
-      missing.emplace_back(one);
+  for (const std::string& line : wanted) {
+    if (!have.contains(without_number(line))) {
+      missing.emplace_back(without_number(line));
     }
   }
   return missing;
@@ -46,7 +43,7 @@ std::vector<std::string> cgroups_missing(std::string_view wanted, std::string_vi
 void warn_about_cgroups(const CheckpointImage& image) {
   const std::string here = read_file("/proc/self/cgroup");
   std::set<std::string> told;
-  const auto warn = [&](pid_t pid, const std::string& cgroups) {
+  const auto warn = [&](pid_t pid, const Lines& cgroups) {
     for (const std::string& one : cgroups_missing(cgroups, here)) {
       if (told.insert(one).second) {
         log::warning("task {} was in cgroup {}, which isn't kept: it is in ours now", pid, one);
@@ -55,9 +52,7 @@ void warn_about_cgroups(const CheckpointImage& image) {
   };
   warn(image.header().root_pid(), image.header().cgroups());
   for (const auto* task : image.all<image::Task>()) {
-    if (!task->cgroups().empty()) {
-      warn(task->pid(0), task->cgroups());
-    }
+    warn(task->pid(0), task->cgroups());
   }
 }
 

@@ -16,8 +16,9 @@ void check_machine(const image::Checkpoint& header);
 /// Warns of each cgroup of the checkpoint's tasks that this process isn't in: restored tasks are born into
 /// its own.
 void warn_about_cgroups(const CheckpointImage& image);
-/// Of the lines of a /proc/PID/cgroup those that `here` lacks, as "CONTROLLERS:PATH", whatever the numbers of
-/// the hierarchies.
-[[nodiscard]] std::vector<std::string> cgroups_missing(std::string_view wanted, std::string_view here);
+using Lines = google::protobuf::RepeatedPtrField<std::string>;
+/// Of the lines of a /proc/PID/cgroup those that `here`, the text of another, lacks, as "CONTROLLERS:PATH",
+/// whatever the numbers of the hierarchies.
+[[nodiscard]] std::vector<std::string> cgroups_missing(const Lines& wanted, std::string_view here);
 
 }  // namespace godwit

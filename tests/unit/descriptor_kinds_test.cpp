@@ -526,6 +526,21 @@ TEST_F(DescriptorKinds, WhatIsNotSupportedIsRefusedByName) {
                 REQUIRE(::close(4) == 0);
               }),
               HasSubstr("nobody in the tree"));
+  EXPECT_THAT(refused([] {
+                int pair[2];
+                REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+                REQUIRE(::fcntl(pair[0], F_SETOWN, ::getppid()) == 0);
+              }),
+              HasSubstr("signals somebody outside the tree"));
+  EXPECT_THAT(refused([] {
+                REQUIRE(::socket(AF_INET, SOCK_DGRAM, 0) == 3);
+                ip_mreq_source join{};
+                join.imr_multiaddr.s_addr = htonl(0xefff0103);
+                join.imr_interface.s_addr = htonl(INADDR_LOOPBACK);
+                join.imr_sourceaddr.s_addr = htonl(INADDR_LOOPBACK);
+                REQUIRE(::setsockopt(3, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &join, sizeof join) == 0);
+              }),
+              HasSubstr("in multicast group 239.255.1.3 with a filter of sources"));
   EXPECT_THAT(refused([] { REQUIRE(::socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) == 3 || errno == EPERM); }),
               ::testing::AnyOf(IsEmpty(), HasSubstr("internet socket of type 3")));
 }

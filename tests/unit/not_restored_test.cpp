@@ -17,12 +17,14 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 TEST(Cgroups, OnlyOthersThanOursAreMissing) {
-  const std::string wanted = "4:memory:/a\n1:cpu:/\n0::/service:x\n";
-  EXPECT_THAT(cgroups_missing(wanted, wanted), IsEmpty());
+  Lines wanted;
+  for (const char* line : {"4:memory:/a", "1:cpu:/", "0::/service:x"}) {
+    wanted.Add(line);
+  }
   EXPECT_THAT(cgroups_missing(wanted, "7:memory:/a\n2:cpu:/\n0::/service:x\n"), IsEmpty());
   EXPECT_THAT(cgroups_missing(wanted, "4:memory:/b\n1:cpu:/\n0::/\n"),
               ElementsAre("memory:/a", ":/service:x"));
-  EXPECT_THAT(cgroups_missing("", wanted), IsEmpty());
+  EXPECT_THAT(cgroups_missing({}, "1:cpu:/\n"), IsEmpty());
 }
 
 std::vector<std::string> warnings;
