@@ -272,10 +272,11 @@ TEST_F(KillSweep, Restore) {
       }
     }
     print("restore", signal, points.size(), reference.calls, harms);
-    // The tasks are let go one after the other: killed in the midst of that, at its very end, godwit takes
-    // those with it that it hasn't let go yet.
+    // The tasks are untied by one call each, just before the first runs: killed among these calls, godwit
+    // takes those with it that are still tied.
+    EXPECT_LT(harms.size(), signal == SIGKILL ? before_.pids.size() : 1);
     for (const Harm& harm : harms) {
-      EXPECT_TRUE(signal == SIGKILL && harm.at > reference.calls * 17 / 20) << "at call " << harm.at;
+      EXPECT_GT(harm.at, reference.calls * 9 / 10);
     }
   }
   // The image is what it was.
