@@ -11,6 +11,7 @@
 
 #include "dump/collectors.h"
 #include "dump/descriptors.h"
+#include "dump/far_sharing.h"
 #include "dump/freezer.h"
 #include "dump/header.h"
 #include "dump/interview.h"
@@ -121,6 +122,7 @@ class Dump {
         with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { collect_from_outside(task); });
       }
     }
+    refuse_far_sharing(tasks_);
     check_cancelled();
     interview(tasks_);
     for (TaskState& task : tasks_) {
