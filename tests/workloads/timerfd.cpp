@@ -131,8 +131,8 @@ int main(int argc, char** argv) {
     expect_between(left_of(relative[i]), first - passed, first, kClocks[i].name);
     itimerspec value{};
     timerfd_gettime(relative[i], &value);
-    check_equal(static_cast<long long>(ns_of(value.it_interval)), static_cast<long long>(7 * kSecond + i),
-                kClocks[i].name);
+    const auto interval = static_cast<long long>(7 * kSecond) + static_cast<long long>(i);
+    check_equal(static_cast<long long>(ns_of(value.it_interval)), interval, kClocks[i].name);
     // Other clocks may be set meanwhile, by a little.
     expect_between(deadline_of(absolute[i], kClocks[i].telling), deadline[i] - kSecond / 10,
                    deadline[i] + kSecond / 10, kClocks[i].name);
