@@ -1,7 +1,10 @@
 #include "cli/startup.h"
 
+#include <malloc.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 
 // godwit starts with every dump and restore, so what happens before main counts. In the static executable
@@ -21,6 +24,19 @@ void* __wrap___deregister_frame_info(const void*) {
 // protobuf does it by itself when one is first asked for (AssignDescriptors): only `inspect` asks.
 void __wrap__ZN6google8protobuf8internal20AddDescriptorsRunnerC1EPKNS1_15DescriptorTableE(void*,
                                                                                           const void*) {}
+
+/// Before all constructors: the heap comes in one piece, whose pages are made at once (cli/start.cpp says why),
+/// and threads don't get heaps of their own.
+static void prepare_heap() {
+  constexpr int kTopPad = 1 << 20;
+  constexpr size_t kUsedByMost = 256 << 10;
+  ::mallopt(M_ARENA_MAX, 1);
+  ::mallopt(M_TOP_PAD, kTopPad);
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  const auto start = reinterpret_cast<uintptr_t>(std::malloc(1)) & ~uintptr_t{4095};
+  ::madvise(reinterpret_cast<void*>(start), kUsedByMost, MADV_POPULATE_WRITE);
+}
+[[gnu::section(".preinit_array"), gnu::used]] static void (*const kPrepareHeap)() = prepare_heap;
 }
 
 namespace godwit::cli {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,7 +48,7 @@ struct LikenessHash {
 /// The numbers of all descriptors of a task, ascending.
 std::vector<int> descriptor_numbers(int directory, pid_t pid) {
   std::vector<int> numbers;
-  std::array<char, 32768> buffer;
+  std::array<char, 16384> buffer;
   for (;;) {
     const long got = ::syscall(SYS_getdents64, directory, buffer.data(), buffer.size());
     if (got < 0) {
@@ -68,21 +69,10 @@ std::vector<int> descriptor_numbers(int directory, pid_t pid) {
   return numbers;
 }
 
-/// Reads a file that the kernel writes as a single record: a short read is then the end.
-std::string read_record(int directory, const std::string& name) {
-  const Fd file = open_at(directory, name, O_RDONLY);
-  std::array<char, 4096> buffer;
-  std::string text;
-  for (;;) {
-    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
-    if (got < 0) {
-      throw errno_error("cannot read fdinfo of descriptor {}", name);
-    }
-    text.append(buffer.data(), static_cast<size_t>(got));
-    if (static_cast<size_t>(got) < buffer.size()) {
-      return text;
-    }
-  }
+FdInfo read_fdinfo(int directory, int fd) {
+  const std::string number = std::to_string(fd);
+  const Fd file = open_at(directory, number, O_RDONLY);
+  return parse_fdinfo(read_record(file.get(), "fdinfo of descriptor " + number));
 }
 
 std::string read_link_at(int directory, const std::string& name) {
@@ -94,11 +84,17 @@ std::string read_link_at(int directory, const std::string& name) {
   return {target.data(), static_cast<size_t>(length)};
 }
 
+/// /dev/null, zero and full, which most tasks have open, and which send no signals.
+bool is_plain_device(const struct stat& status) {
+  const unsigned number = minor(status.st_rdev);
+  return S_ISCHR(status.st_mode) && major(status.st_rdev) == 1 && (number == 3 || number == 5 || number == 7);
+}
+
 /// Files that signals can be asked of: what else F_SETOWN has set has no effect.
 bool can_send_signals(const Description& description) {
   return description.link.starts_with("pipe:") || description.link.starts_with("socket:") ||
-         S_ISDIR(description.status.st_mode) || S_ISCHR(description.status.st_mode) ||
-         S_ISFIFO(description.status.st_mode);
+         S_ISDIR(description.status.st_mode) || S_ISFIFO(description.status.st_mode) ||
+         (S_ISCHR(description.status.st_mode) && !is_plain_device(description.status));
 }
 
 /// Whether the process, thread or group that `owner` names has to do with one of the tasks.
@@ -193,7 +189,7 @@ void DescriptorCollector::State::collect_table(pid_t pid, image::DescriptorTable
   const Fd links = open_file(proc + "/fd", O_RDONLY | O_DIRECTORY);
   const Fd infos = open_file(proc + "/fdinfo", O_PATH | O_DIRECTORY);
   for (const int fd : descriptor_numbers(links.get(), pid)) {
-    const FdInfo info = parse_fdinfo(read_record(infos.get(), std::to_string(fd)));
+    const FdInfo info = read_fdinfo(infos.get(), fd);
     const Description& description = description_of(pid, fd, links.get(), info);
     image::Descriptor& record = *table.add_descriptors();
     record.set_fd(static_cast<uint32_t>(fd));

@@ -79,21 +79,17 @@ bool waits_for_vfork_child(pid_t pid, pid_t tid) {
   }
 }
 
-void refuse_ourselves(pid_t root) {
-  for (pid_t pid = ::getpid(); pid > 1; pid = procfs::read_stat(pid).parent) {
-    if (pid == root) {
-      throw error("process {} is godwit itself or one of its ancestors", root)
-          .hint("run godwit from outside the tree that is to be dumped");
-    }
-  }
-  if (root == 1) {
-    throw error("process 1 is an ancestor of godwit itself");
-  }
+[[noreturn]] void refuse_ourselves(pid_t root) {
+  throw error("process {} is godwit itself or one of its ancestors", root)
+      .hint("run godwit from outside the tree that is to be dumped");
 }
 
 void check_root(pid_t root) {
   if (root <= 0) {
     throw error("{} is no process id", root);
+  }
+  if (root == 1 || root == ::getpid()) {
+    refuse_ourselves(root);
   }
   try {
     if (const pid_t leader = procfs::read_status(root, root).thread_group; leader != root) {
@@ -112,7 +108,6 @@ void check_root(pid_t root) {
     }
     throw;
   }
-  refuse_ourselves(root);
 }
 
 }  // namespace
@@ -212,6 +207,9 @@ bool Freezer::visit(FrozenTask& task) {
       changed = attach(pid, tid, task.stat.state == 'T', only_thread) || changed;
     }
     for (const pid_t child : procfs::read_children(pid, tid)) {
+      if (child == own_pid_) {
+        refuse_ourselves(root_);
+      }
       FrozenTask& found = tasks_.emplace_back();
       found.stat.pid = child;
       found.parent = pid;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <optional>
@@ -70,6 +71,7 @@ class Freezer {
   [[nodiscard]] std::vector<pid_t> pending() const;
 
   pid_t root_;
+  const pid_t own_pid_ = ::getpid();
   bool suspend_seccomp_;
   uint64_t began_ns_ = 0;
   std::vector<FrozenTask> tasks_;

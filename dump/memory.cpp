@@ -10,6 +10,7 @@
 #include <bit>
 #include <csignal>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "kernel/cancel.h"
@@ -39,42 +40,19 @@ class MemoryCopier::Buffer {
     }
     bytes_ = static_cast<std::byte*>(memory);
   }
-  Buffer(Buffer&& other) noexcept : bytes_(std::exchange(other.bytes_, nullptr)) {}
-  Buffer& operator=(Buffer&&) = delete;
-  ~Buffer() {
-    if (bytes_ != nullptr) {
-      ::munmap(bytes_, kBlockBytes);
-    }
-  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { ::munmap(bytes_, kBlockBytes); }
   [[nodiscard]] std::span<std::byte> first(size_t bytes) const { return {bytes_, bytes}; }
 
  private:
   std::byte* bytes_;
 };
 
-MemoryCopier::MemoryCopier(PageSink& sink, unsigned threads) : sink_(sink) {
-  buffers_.reserve(threads);
-  for (unsigned i = 0; i < threads; ++i) {
-    buffers_.emplace_back();
-  }
-  // Signals are for the calling thread, which waits where they matter.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (unsigned i = 1; i < threads; ++i) {
-    helpers_.emplace_back([this, i] { help(buffers_[i]); });
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-}
+MemoryCopier::MemoryCopier(PageSink& sink, unsigned threads)
+    : sink_(sink), threads_(threads), buffer_(std::make_unique<Buffer>()) {}
 
-MemoryCopier::~MemoryCopier() {
-  stop_ = true;
-  start_.release(static_cast<std::ptrdiff_t>(helpers_.size()));
-  for (std::thread& helper : helpers_) {
-    helper.join();
-  }
-}
+MemoryCopier::~MemoryCopier() = default;
 
 MemoryCopier::Object MemoryCopier::add_address_space(uint64_t id, pid_t pid, const Pagemap* sharing) {
   Fd mem;
@@ -118,13 +96,6 @@ std::span<const MemoryCopier::Piece> MemoryCopier::pieces_of(const Block& block)
   return std::span(pieces_).subspan(block.first_piece, block.pieces);
 }
 
-void MemoryCopier::help(Buffer& buffer) {
-  start_.acquire();
-  while (copy_next(buffer)) {
-  }
-  done_.release();
-}
-
 /// False: nothing is left to do.
 bool MemoryCopier::copy_next(Buffer& buffer) {
   if (stop_) {
@@ -158,25 +129,50 @@ void MemoryCopier::copy(const std::function<void(uint64_t, uint64_t)>& progress)
   for (const Block& block : blocks_) {
     total += block.pages * kPageSize;
   }
-  // A helper costs more than a few blocks.
-  const size_t helpers = std::min(helpers_.size(), blocks_.size() / 4);
-  if (helpers > 0) {
-    start_.release(static_cast<std::ptrdiff_t>(helpers));
-  }
+  std::vector<std::thread> helpers = start_helpers();
   try {
-    while (copy_next(buffers_.front())) {
+    while (copy_next(*buffer_)) {
       progress(bytes_done_.load(std::memory_order_relaxed), total);
       check_cancelled();
     }
   } catch (...) {
     fail();
   }
-  for (size_t i = 0; i < helpers; ++i) {
-    done_.acquire();
+  for (std::thread& helper : helpers) {
+    helper.join();
   }
   if (failure_) {
     std::rethrow_exception(failure_);
   }
+}
+
+/// A helper costs about as much as copying some blocks, so little memory is copied without.
+std::vector<std::thread> MemoryCopier::start_helpers() {
+  constexpr size_t kBlocksWorthAHelper = 12;
+  const size_t wanted = std::min<size_t>(threads_ - 1, blocks_.size() / kBlocksWorthAHelper);
+  std::vector<std::thread> helpers;
+  // Signals are for the calling thread, which waits where they matter.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    while (helpers.size() < wanted) {
+      helpers.emplace_back([this] {
+        try {
+          Buffer buffer;
+          while (copy_next(buffer)) {
+          }
+        } catch (...) {
+          fail();
+        }
+      });
+    }
+  } catch (const std::system_error&) {
+    // No more threads can be had: those that there are do it.
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return helpers;
 }
 
 void MemoryCopier::copy_block(Block& block, std::span<std::byte> buffer) {

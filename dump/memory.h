@@ -7,8 +7,8 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
-#include <semaphore>
 #include <span>
 #include <thread>
 #include <vector>
@@ -20,8 +20,7 @@
 namespace godwit {
 
 /// Copies pages of any number of memory objects into a checkpoint, in several
-/// threads. Threads and buffers are made with the object, so that this doesn't
-/// happen while a tree stands still.
+/// threads where there is enough to copy.
 class MemoryCopier {
  public:
   struct Totals {
@@ -84,7 +83,7 @@ class MemoryCopier {
   };
   class Buffer;
 
-  void help(Buffer& buffer);
+  std::vector<std::thread> start_helpers();
   bool copy_next(Buffer& buffer);
   void copy_block(Block& block, std::span<std::byte> buffer);
   void read_block(const Block& block, std::span<std::byte> buffer) const;
@@ -96,6 +95,8 @@ class MemoryCopier {
   [[nodiscard]] std::span<const Piece> pieces_of(const Block& block) const;
 
   PageSink& sink_;
+  unsigned threads_;
+  std::unique_ptr<Buffer> buffer_;  // of the calling thread
   std::deque<Source> sources_;
   std::vector<Piece> pieces_;
   std::vector<Block> blocks_;
@@ -104,10 +105,6 @@ class MemoryCopier {
   std::atomic<bool> stop_{false};
   std::mutex failure_lock_;
   std::exception_ptr failure_;
-  std::vector<Buffer> buffers_;
-  std::counting_semaphore<> start_{0};
-  std::counting_semaphore<> done_{0};
-  std::vector<std::thread> helpers_;
 };
 
 }  // namespace godwit

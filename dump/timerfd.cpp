@@ -63,7 +63,7 @@ FdInfo refreshed_info(const Description& description, Context& context) {
   if (::timerfd_gettime(copy.get(), &value) != 0) {
     throw errno_error("cannot ask {} for its time", description.name());
   }
-  return parse_fdinfo(read_file(fmt::format("/proc/self/fdinfo/{}", copy.get())));
+  return parse_fdinfo(read_record(fmt::format("/proc/self/fdinfo/{}", copy.get())));
 }
 
 void collect(std::span<const Description* const> descriptions, Context& context) {

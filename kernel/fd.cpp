@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <climits>
 
 #include "kernel/error.h"
@@ -32,27 +33,37 @@ std::string read_file(const std::string& path) {
 }
 
 std::string read_all(int fd, const std::string& name) {
+  // Through the stack: a string that is grown first is filled with zeros, of which every page is touched.
+  std::array<char, 16384> part;
   std::string text;
-  size_t used = 0;
-  // Most files of /proc fit: one read for the content, one that finds the end.
-  text.resize(4096);
   for (;;) {
-    const ssize_t got = ::read(fd, text.data() + used, text.size() - used);
-    if (got < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      throw errno_error("cannot read {}", name);
-    }
+    const ssize_t got = ::read(fd, part.data(), part.size());
     if (got == 0) {
-      text.resize(used);
       return text;
     }
-    used += static_cast<size_t>(got);
-    if (used == text.size()) {
-      text.resize(text.size() * 4);
+    if (got > 0) {
+      text.append(part.data(), static_cast<size_t>(got));
+    } else if (errno != EINTR) {
+      throw errno_error("cannot read {}", name);
     }
   }
+}
+
+std::string read_record(int fd, const std::string& name) {
+  std::array<char, 4096> part;
+  ssize_t got = 0;
+  do {
+    got = ::read(fd, part.data(), part.size());
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) {
+    throw errno_error("cannot read {}", name);
+  }
+  std::string text(part.data(), static_cast<size_t>(got));
+  return text.size() < part.size() ? text : text + read_all(fd, name);
+}
+
+std::string read_record(const std::string& path) {
+  return read_record(open_file(path, O_RDONLY).get(), path);
 }
 
 void write_all(int fd, std::span<const std::byte> data, const std::string& name) {
@@ -69,13 +80,12 @@ void write_all(int fd, std::span<const std::byte> data, const std::string& name)
 }
 
 std::string read_link(const std::string& path) {
-  std::string target(PATH_MAX, '\0');
+  std::array<char, PATH_MAX> target;
   const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
   if (length < 0) {
     throw errno_error("cannot read link {}", path);
   }
-  target.resize(static_cast<size_t>(length));
-  return target;
+  return {target.data(), static_cast<size_t>(length)};
 }
 
 }  // namespace godwit

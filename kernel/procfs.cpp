@@ -333,15 +333,15 @@ std::vector<pid_t> parse_pids(std::string_view text) {
 }
 
 Stat read_stat(pid_t pid) {
-  return parse_stat(read_file(fmt::format("/proc/{}/stat", pid)));
+  return parse_stat(read_record(fmt::format("/proc/{}/stat", pid)));
 }
 
 Stat read_stat(pid_t pid, pid_t tid) {
-  return parse_stat(read_file(thread_file(pid, tid, "stat")));
+  return parse_stat(read_record(thread_file(pid, tid, "stat")));
 }
 
 Status read_status(pid_t pid, pid_t tid) {
-  return parse_status(read_file(thread_file(pid, tid, "status")));
+  return parse_status(read_record(thread_file(pid, tid, "status")));
 }
 
 std::vector<Map> read_maps(pid_t pid) {
@@ -380,14 +380,14 @@ std::vector<pid_t> read_children(pid_t pid, pid_t tid) {
 }
 
 std::vector<uint64_t> read_auxv(pid_t pid) {
-  const std::string text = read_file(fmt::format("/proc/{}/auxv", pid));
+  const std::string text = read_record(fmt::format("/proc/{}/auxv", pid));
   std::vector<uint64_t> words(text.size() / sizeof(uint64_t));
   std::memcpy(words.data(), text.data(), words.size() * sizeof(uint64_t));
   return words;
 }
 
 int64_t read_number(const std::string& path, int base) {
-  return Cursor(read_file(path), path.c_str()).take_number<int64_t>(base);
+  return Cursor(read_record(path), path.c_str()).take_number<int64_t>(base);
 }
 
 bool gone(const Error& error) {
