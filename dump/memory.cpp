@@ -21,6 +21,15 @@ namespace godwit {
 
 namespace {
 
+// A checkpoint begins with small blocks: where there is little memory, touching a large buffer for the first
+// time would take as long as copying through it.
+constexpr size_t kSmallBlocks = 64;
+constexpr uint32_t kSmallBlockPages = 16;
+
+uint32_t pages_of_block(size_t number) {
+  return number < kSmallBlocks ? kSmallBlockPages : kPagesPerBlock;
+}
+
 bool is_zero(const std::byte* page) {
   uint64_t first;
   std::memcpy(&first, page, sizeof(first));
@@ -29,16 +38,16 @@ bool is_zero(const std::byte* page) {
 
 }  // namespace
 
-/// One block's bytes, in memory that has been touched.
+/// One block's bytes. The first `touched` ones have their pages from the start.
 class MemoryCopier::Buffer {
  public:
-  Buffer() {
-    void* memory = ::mmap(nullptr, kBlockBytes, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  explicit Buffer(size_t touched) {
+    void* memory = ::mmap(nullptr, kBlockBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
       throw errno_error("cannot allocate {} bytes", kBlockBytes);
     }
     bytes_ = static_cast<std::byte*>(memory);
+    ::madvise(memory, touched, MADV_POPULATE_WRITE);
   }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -50,7 +59,7 @@ class MemoryCopier::Buffer {
 };
 
 MemoryCopier::MemoryCopier(PageSink& sink, unsigned threads)
-    : sink_(sink), threads_(threads), buffer_(std::make_unique<Buffer>()) {}
+    : sink_(sink), threads_(threads), buffer_(std::make_unique<Buffer>(kSmallBlockPages * kPageSize)) {}
 
 MemoryCopier::~MemoryCopier() = default;
 
@@ -72,13 +81,15 @@ MemoryCopier::Object MemoryCopier::add_file(uint64_t id, Fd file) {
 
 void MemoryCopier::add_pages(Object object, uint64_t first_page, uint64_t count, bool readable) {
   while (count > 0) {
-    if (blocks_.empty() || blocks_.back().object != object || blocks_.back().pages == kPagesPerBlock) {
+    if (blocks_.empty() || blocks_.back().object != object ||
+        blocks_.back().pages == pages_of_block(blocks_.size() - 1)) {
       sources_[object].blocks.push_back(blocks_.size());
       blocks_.push_back(
           {.object = object, .first_piece = pieces_.size(), .pieces = 0, .pages = 0, .entry = {}});
     }
     Block& block = blocks_.back();
-    const auto taken = static_cast<uint32_t>(std::min<uint64_t>(count, kPagesPerBlock - block.pages));
+    const auto taken =
+        static_cast<uint32_t>(std::min<uint64_t>(count, pages_of_block(blocks_.size() - 1) - block.pages));
     pieces_.push_back({.first_page = first_page, .count = taken, .readable = readable});
     block.pieces += 1;
     block.pages += taken;
@@ -148,7 +159,7 @@ void MemoryCopier::copy(const std::function<void(uint64_t, uint64_t)>& progress)
 
 /// A helper costs about as much as copying some blocks, so little memory is copied without.
 std::vector<std::thread> MemoryCopier::start_helpers() {
-  constexpr size_t kBlocksWorthAHelper = 12;
+  constexpr size_t kBlocksWorthAHelper = kSmallBlocks / 2;
   const size_t wanted = std::min<size_t>(threads_ - 1, blocks_.size() / kBlocksWorthAHelper);
   std::vector<std::thread> helpers;
   // Signals are for the calling thread, which waits where they matter.
@@ -160,7 +171,7 @@ std::vector<std::thread> MemoryCopier::start_helpers() {
     while (helpers.size() < wanted) {
       helpers.emplace_back([this] {
         try {
-          Buffer buffer;
+          Buffer buffer(kBlockBytes);
           while (copy_next(buffer)) {
           }
         } catch (...) {

@@ -1,5 +1,7 @@
 #include "images-format/hash.h"
 
+#include <sys/platform/x86.h>
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -17,7 +19,9 @@ uint64_t hash_bytes_plain(const void* data, size_t size, uint64_t seed) {
 }  // namespace
 
 uint64_t hash_bytes(std::span<const std::byte> data, uint64_t seed) {
-  static const auto best = __builtin_cpu_supports("avx2") != 0 ? hash_bytes_avx2 : hash_bytes_plain;
+  // What the C library has found out already: CPUID traps in a virtual machine, and gcc's own test asks it
+  // anew.
+  static const auto best = CPU_FEATURE_ACTIVE(AVX2) ? hash_bytes_avx2 : hash_bytes_plain;
   return best(data.data(), data.size(), seed);
 }
 
