@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <google/protobuf/stubs/logging.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <numeric>
 
 #include "images-format/frame.h"
 #include "images-format/partial_directory.h"
@@ -43,7 +46,7 @@ void check_closing(const image::Closing& closing, const std::vector<uint64_t>& c
 
 struct Metadata {
   std::vector<Record> records;  // without the Closing
-  uint64_t payload_bytes = 0;
+  PayloadSizes payload_sizes;
 };
 
 Metadata read_metadata(ByteSource& source) {
@@ -55,7 +58,7 @@ Metadata read_metadata(ByteSource& source) {
     if (record.type == RecordType::Closing) {
       const auto& closing = static_cast<const image::Closing&>(*record.message);
       check_closing(closing, checksums, frames);
-      metadata.payload_bytes = closing.payload_bytes();
+      metadata.payload_sizes.assign(closing.payload_bytes().begin(), closing.payload_bytes().end());
       return metadata;
     }
     checksums.push_back(frame->checksum);
@@ -64,7 +67,7 @@ Metadata read_metadata(ByteSource& source) {
   throw Error("it has no closing frame", 0, "the checkpoint is incomplete");
 }
 
-Fd open_regular(const Fd& directory, const char* name) {
+Fd open_regular(const Fd& directory, const std::string& name) {
   // O_NONBLOCK: a FIFO in the place of a file must not hold the reader up.
   Fd file = open_at(directory.get(), name, O_RDONLY | O_NONBLOCK);
   struct stat status {};
@@ -77,6 +80,22 @@ Fd open_regular(const Fd& directory, const char* name) {
   return file;
 }
 
+std::string describe(const PayloadSizes& sizes) {
+  return fmt::format("{} bytes of pages in {} files",
+                     std::accumulate(sizes.begin(), sizes.end(), uint64_t{0}), sizes.size());
+}
+
+/// The first file must be there; how many follow it says the closing frame, which is compared later.
+std::vector<Fd> open_payload(const Fd& directory) {
+  std::vector<Fd> files;
+  files.push_back(open_regular(directory, payload_file(0)));
+  while (files.size() < kMaxPayloadFiles &&
+         ::faccessat(directory.get(), payload_file(files.size()).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    files.push_back(open_regular(directory, payload_file(files.size())));
+  }
+  return files;
+}
+
 }  // namespace
 
 CheckpointImage CheckpointImage::open_directory(const std::string& path) {
@@ -87,23 +106,22 @@ CheckpointImage CheckpointImage::open_directory(const std::string& path) {
                           throw errno_error("cannot open it");
                         }
                         const Fd metadata = open_regular(directory, kMetadataFile);
-                        auto pages = std::make_unique<PayloadReader>(open_regular(directory, kPayloadFile),
-                                                                     path + "/" + kPayloadFile);
-                        const uint64_t payload_bytes = pages->size();
+                        auto pages = std::make_unique<PayloadReader>(open_payload(directory), path);
+                        const PayloadSizes sizes = pages->sizes();
                         FdSource source(metadata.get(), path + "/" + kMetadataFile);
-                        return read(source, std::move(pages), payload_bytes);
+                        return read(source, std::move(pages), sizes);
                       });
 }
 
 CheckpointImage CheckpointImage::read(ByteSource& frames, std::unique_ptr<PageSource> pages,
-                                      uint64_t payload_bytes) {
+                                      const PayloadSizes& payload_sizes) {
   Metadata metadata = read_metadata(frames);
-  if (metadata.payload_bytes != payload_bytes) {
-    throw Error(
-        fmt::format("{} bytes of pages were written, {} are there", metadata.payload_bytes, payload_bytes), 0,
-        kDamaged);
+  if (metadata.payload_sizes != payload_sizes) {
+    throw Error(fmt::format("{} were written, {} are there", describe(metadata.payload_sizes),
+                            describe(payload_sizes)),
+                0, kDamaged);
   }
-  validate(metadata.records, payload_bytes);
+  validate(metadata.records, payload_sizes);
   return {std::move(metadata.records), std::move(pages)};
 }
 

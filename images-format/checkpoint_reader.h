@@ -19,9 +19,9 @@ class CheckpointImage {
   /// Throws Error for anything that isn't a complete, well-formed checkpoint of a known version.
   [[nodiscard]] static CheckpointImage open_directory(const std::string& path);
 
-  /// The same from any source: `frames` has the metadata, `pages` the payload of `payload_bytes`.
+  /// The same from any source: `frames` has the metadata, `pages` the payload, whose files are so long.
   [[nodiscard]] static CheckpointImage read(ByteSource& frames, std::unique_ptr<PageSource> pages,
-                                            uint64_t payload_bytes);
+                                            const PayloadSizes& payload_sizes);
 
   [[nodiscard]] const image::Checkpoint& header() const;
   [[nodiscard]] const std::vector<Record>& records() const { return records_; }

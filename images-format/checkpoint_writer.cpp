@@ -3,6 +3,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <numeric>
+
 #include "images-format/checkpoint.pb.h"
 #include "images-format/frame.h"
 #include "images-format/partial_directory.h"
@@ -44,8 +46,8 @@ class DirectoryWriter final : public CheckpointWriter {
       : sync_(options.sync),
         directory_(path),
         metadata_(directory_.create_file(kMetadataFile)),
-        payload_(directory_.create_file(kPayloadFile), directory_.path() + "/" + kPayloadFile,
-                 options.codec) {}
+        payload_([this](size_t index) { return directory_.create_file(payload_file(index)); },
+                 directory_.path(), options.codec) {}
 
   void add(const google::protobuf::Message& record) override {
     const RecordType type = record_type_of(record);
@@ -70,14 +72,18 @@ class DirectoryWriter final : public CheckpointWriter {
       throw error("the checkpoint has no header");
     }
     // Readers refuse pages that no index mentions: say so while the tree still lives.
-    if (indexed_bytes_ != payload_.size()) {
-      throw error("{} bytes of pages were written, but {} are indexed", payload_.size(), indexed_bytes_);
+    const PayloadSizes sizes = payload_.sizes();
+    const uint64_t written = std::accumulate(sizes.begin(), sizes.end(), uint64_t{0});
+    if (indexed_bytes_ != written) {
+      throw error("{} bytes of pages were written, but {} are indexed", written, indexed_bytes_);
     }
     const std::string name = directory_.path() + "/" + kMetadataFile;
     FdSink sink(metadata_.get(), name);
-    frames_.close(payload_.size(), sink);
+    frames_.close(sizes, sink);
     if (sync_) {
-      sync_file(payload_.fd(), directory_.path() + "/" + kPayloadFile);
+      for (size_t i = 0; i < sizes.size(); ++i) {
+        sync_file(payload_.fd(i), directory_.path() + "/" + payload_file(i));
+      }
       sync_file(metadata_.get(), name);
     }
     directory_.publish(sync_);

@@ -104,11 +104,11 @@ void FrameWriter::add(const google::protobuf::Message& record) {
   checksums_.push_back(header.checksum);
 }
 
-void FrameWriter::close(uint64_t payload_bytes, ByteSink& sink) {
+void FrameWriter::close(const PayloadSizes& payload_sizes, ByteSink& sink) {
   image::Closing closing;
   closing.set_frames(checksums_.size());
   closing.set_metadata_hash(hash_checksums(checksums_));
-  closing.set_payload_bytes(payload_bytes);
+  closing.mutable_payload_bytes()->Assign(payload_sizes.begin(), payload_sizes.end());
   add(closing);
   sink.write(std::as_bytes(std::span(bytes_)));
 }

@@ -11,6 +11,7 @@
 
 #include "images-format/byte_sink.h"
 #include "images-format/byte_source.h"
+#include "images-format/page_store.h"
 #include "images-format/record.h"
 
 namespace godwit {
@@ -31,7 +32,7 @@ class FrameWriter {
   /// Throws Error for a record that is too long.
   void add(const google::protobuf::Message& record);
   /// Adds the closing frame and writes everything. Throws Error.
-  void close(uint64_t payload_bytes, ByteSink& sink);
+  void close(const PayloadSizes& payload_sizes, ByteSink& sink);
 
  private:
   std::string bytes_;

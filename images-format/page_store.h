@@ -14,6 +14,10 @@ inline constexpr size_t kPageSize = 4096;
 inline constexpr size_t kPagesPerBlock = 64;
 inline constexpr size_t kBlockBytes = kPageSize * kPagesPerBlock;
 
+/// Length of each file of a payload, in bytes. There is at least one.
+using PayloadSizes = std::vector<uint64_t>;
+inline constexpr size_t kMaxPayloadFiles = 8;
+
 /// Pages on their way into the payload. Any number of threads may write blocks at once.
 class PageSink {
  public:

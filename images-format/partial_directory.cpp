@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "images-format/page_store.h"
 #include "kernel/error.h"
 
 namespace godwit {
@@ -45,7 +46,9 @@ std::vector<std::string> list(int directory, const std::string& path) {
 
 void remove_directory(int parent, const std::string& name, int directory) {
   ::unlinkat(directory, kMetadataFile, 0);
-  ::unlinkat(directory, kPayloadFile, 0);
+  for (size_t i = 0; i < kMaxPayloadFiles; ++i) {
+    ::unlinkat(directory, payload_file(i).c_str(), 0);
+  }
   ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
 }
 
@@ -121,6 +124,10 @@ void check_replaceable(int parent, const std::string& name, const std::string& p
 
 }  // namespace
 
+std::string payload_file(size_t index) {
+  return index == 0 ? "pages" : fmt::format("pages-{}", index + 1);
+}
+
 PartialDirectory::PartialDirectory(const std::string& path) {
   const std::string full = final_path(path);
   const size_t slash = full.rfind('/');
@@ -167,8 +174,8 @@ PartialDirectory::~PartialDirectory() {
   }
 }
 
-Fd PartialDirectory::create_file(const char* name) {
-  Fd file(::openat(directory_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+Fd PartialDirectory::create_file(const std::string& name) {
+  Fd file(::openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file) {
     throw errno_error("cannot make {}/{}", path(), name);
   }

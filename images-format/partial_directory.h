@@ -18,7 +18,7 @@ class PartialDirectory {
   PartialDirectory& operator=(const PartialDirectory&) = delete;
 
   /// A new file in it, for its owner alone. Throws Error.
-  [[nodiscard]] Fd create_file(const char* name);
+  [[nodiscard]] Fd create_file(const std::string& name);
   /// Path for errors.
   [[nodiscard]] std::string path() const { return parent_path_ + "/" + partial_name_; }
   /// Gives it its final name. `sync`: it and its parent are on disk when this returns. Throws Error; then
@@ -39,6 +39,7 @@ class PartialDirectory {
 
 /// The files of a checkpoint.
 inline constexpr const char* kMetadataFile = "checkpoint";
-inline constexpr const char* kPayloadFile = "pages";
+/// "pages", "pages-2", "pages-3"; `index` from 0.
+[[nodiscard]] std::string payload_file(size_t index);
 
 }  // namespace godwit

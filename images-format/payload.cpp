@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "images-format/hash.h"
+#include "images-format/partial_directory.h"
 #include "kernel/error.h"
 
 namespace godwit {
@@ -74,13 +75,49 @@ void write_at(int fd, std::span<const std::byte> data, uint64_t offset, const st
 }
 
 Error damaged_block(const image::PageBlock& block, const char* what) {
-  return Error(fmt::format("block at {:#x} of the pages: {}", block.offset(), what), 0, kDamaged);
+  return Error(fmt::format("block at {:#x} of {}: {}", block.offset(), payload_file(block.file()), what), 0,
+               kDamaged);
 }
 
 }  // namespace
 
-PayloadWriter::PayloadWriter(Fd file, std::string name, image::PageBlock::Codec codec)
-    : file_(std::move(file)), name_(std::move(name)), codec_(codec) {}
+PayloadWriter::PayloadWriter(CreateFile create, std::string directory, image::PageBlock::Codec codec)
+    : create_(std::move(create)), directory_(std::move(directory)), codec_(codec) {
+  add_file();
+}
+
+void PayloadWriter::add_file() {
+  files_.push_back({.fd = create_(files_.size())});
+}
+
+PayloadSizes PayloadWriter::sizes() const {
+  PayloadSizes sizes;
+  for (const File& file : files_) {
+    sizes.push_back(file.end);
+  }
+  return sizes;
+}
+
+/// In a file that nobody writes to, or in the shortest if there can't be more.
+PayloadWriter::Place PayloadWriter::take_place(size_t bytes) {
+  const std::lock_guard guard(lock_);
+  auto file = std::ranges::find(files_, false, &File::busy);
+  if (file == files_.end() && files_.size() < kMaxPayloadFiles) {
+    add_file();
+    file = files_.end() - 1;
+  } else if (file == files_.end()) {
+    file = std::ranges::min_element(files_, {}, &File::end);
+  }
+  const Place place{static_cast<size_t>(file - files_.begin()), file->fd.get(), file->end};
+  file->end += bytes;
+  file->busy = true;
+  return place;
+}
+
+void PayloadWriter::give_back(const Place& place) {
+  const std::lock_guard guard(lock_);
+  files_[place.file].busy = false;
+}
 
 image::PageBlock PayloadWriter::write_block(std::span<const std::byte> pages) {
   if (pages.empty() || pages.size() > kBlockBytes || pages.size() % kPageSize != 0) {
@@ -96,33 +133,38 @@ image::PageBlock PayloadWriter::write_block(std::span<const std::byte> pages) {
       block.set_codec(image::PageBlock::ZSTD);
     }
   }
-  const uint64_t offset = end_.fetch_add(stored.size(), std::memory_order_relaxed);
-  block.set_offset(offset);
   block.set_stored_bytes(static_cast<uint32_t>(stored_bytes));
   block.set_hash(hash_bytes(stored.first(stored_bytes)));
-  write_at(file_.get(), stored, offset, name_);
+  const Place place = take_place(stored.size());
+  block.set_file(static_cast<uint32_t>(place.file));
+  block.set_offset(place.offset);
+  write_at(place.fd, stored, place.offset, directory_ + "/" + payload_file(place.file));
+  give_back(place);
   return block;
 }
 
-PayloadReader::PayloadReader(Fd file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
-  struct stat status {};
-  if (::fstat(file_.get(), &status) != 0) {
-    throw errno_error("cannot stat {}", name_);
+PayloadReader::PayloadReader(std::vector<Fd> files, std::string directory)
+    : files_(std::move(files)), directory_(std::move(directory)) {
+  for (const Fd& file : files_) {
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) {
+      throw errno_error("cannot stat {}/{}", directory_, payload_file(sizes_.size()));
+    }
+    sizes_.push_back(static_cast<uint64_t>(status.st_size));
   }
-  size_ = static_cast<uint64_t>(status.st_size);
 }
 
-void PayloadReader::read_at(uint64_t offset, std::span<std::byte> out) const {
+void PayloadReader::read_at(size_t file, uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
-    const ssize_t got = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    const ssize_t got = ::pread(files_[file].get(), out.data(), out.size(), static_cast<off_t>(offset));
     if (got < 0) {
       if (errno == EINTR) {
         continue;
       }
-      throw errno_error("cannot read {}", name_);
+      throw errno_error("cannot read {}/{}", directory_, payload_file(file));
     }
     if (got == 0) {
-      throw Error(fmt::format("{} ends at {:#x}", name_, offset), 0, kDamaged);
+      throw Error(fmt::format("{}/{} ends at {:#x}", directory_, payload_file(file), offset), 0, kDamaged);
     }
     out = out.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
@@ -130,18 +172,18 @@ void PayloadReader::read_at(uint64_t offset, std::span<std::byte> out) const {
 }
 
 void PayloadReader::read_block(const image::PageBlock& block, std::span<std::byte> out) const {
-  check_block(block, size_);
+  check_block(block, sizes_);
   std::span<std::byte> stored = out;
   if (block.codec() != image::PageBlock::NONE) {
     stored = std::span(zstd_context().buffer).first(padded_bytes(block.stored_bytes()));
   } else if (out.size() != block.pages() * kPageSize) {
     throw damaged_block(block, "it is read into memory of another size");
   }
-  read_at(block.offset(), stored);
+  read_at(block.file(), block.offset(), stored);
   unpack_block(block, stored, out);
 }
 
-void check_block(const image::PageBlock& block, uint64_t payload_bytes) {
+void check_block(const image::PageBlock& block, const PayloadSizes& payload_sizes) {
   if (block.pages() == 0 || block.pages() > kPagesPerBlock) {
     throw damaged_block(block, "it hasn't 1 to 64 pages");
   }
@@ -158,6 +200,10 @@ void check_block(const image::PageBlock& block, uint64_t payload_bytes) {
   if (block.offset() % kPageSize != 0) {
     throw damaged_block(block, "it doesn't begin on a page");
   }
+  if (block.file() >= payload_sizes.size()) {
+    throw damaged_block(block, "it lies in a file that isn't there");
+  }
+  const uint64_t payload_bytes = payload_sizes[block.file()];
   if (block.offset() > payload_bytes || padded_bytes(block.stored_bytes()) > payload_bytes - block.offset()) {
     throw damaged_block(block, "it ends behind the end of the pages");
   }

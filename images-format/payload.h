@@ -1,9 +1,11 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "images-format/checkpoint_writer.h"
 #include "images-format/page_store.h"
@@ -16,47 +18,69 @@ namespace godwit {
   return (stored_bytes + kPageSize - 1) / kPageSize * kPageSize;
 }
 
-/// Writes the payload into a file, from any number of threads at once, each block at a place of its own.
+/// Writes the payload, from any number of threads at once, each block at a place of its own. Threads that
+/// write at the same time write to different files, since the kernel lets only one write to a file at a time
+/// (inode lock); where one suffices there is one.
 class PayloadWriter final : public PageSink {
  public:
-  /// `name` stands in errors.
-  PayloadWriter(Fd file, std::string name, image::PageBlock::Codec codec);
+  /// Makes the file of that number. May throw Error.
+  using CreateFile = std::function<Fd(size_t index)>;
+
+  /// `directory` stands in errors.
+  PayloadWriter(CreateFile create, std::string directory, image::PageBlock::Codec codec);
 
   image::PageBlock write_block(std::span<const std::byte> pages) override;
 
-  [[nodiscard]] int fd() const { return file_.get(); }
-  /// Bytes written so far, padding included.
-  [[nodiscard]] uint64_t size() const { return end_.load(); }
+  /// Not while blocks are written.
+  [[nodiscard]] int fd(size_t index) const { return files_.at(index).fd.get(); }
+  /// Bytes written so far, padding included. Not while blocks are written.
+  [[nodiscard]] PayloadSizes sizes() const;
 
  private:
-  Fd file_;
-  std::string name_;
+  struct File {
+    Fd fd;
+    uint64_t end = 0;
+    bool busy = false;
+  };
+  struct Place {
+    size_t file;
+    int fd;
+    uint64_t offset;
+  };
+
+  Place take_place(size_t bytes);
+  void give_back(const Place& place);
+  void add_file();
+
+  CreateFile create_;
+  std::string directory_;
   image::PageBlock::Codec codec_;
-  std::atomic<uint64_t> end_ = 0;
+  std::mutex lock_;  // of the files
+  std::vector<File> files_;
 };
 
-/// Reads the payload from a file.
+/// Reads the payload from its files.
 class PayloadReader final : public PageSource {
  public:
-  /// `name` stands in errors. Throws Error.
-  PayloadReader(Fd file, std::string name);
+  /// `files` has at least one; `directory` stands in errors. Throws Error.
+  PayloadReader(std::vector<Fd> files, std::string directory);
 
   void read_block(const image::PageBlock& block, std::span<std::byte> out) const override;
 
-  /// Length of the file when it was opened.
-  [[nodiscard]] uint64_t size() const { return size_; }
+  /// Lengths of the files when they were opened.
+  [[nodiscard]] const PayloadSizes& sizes() const { return sizes_; }
 
  private:
-  void read_at(uint64_t offset, std::span<std::byte> out) const;
+  void read_at(size_t file, uint64_t offset, std::span<std::byte> out) const;
 
-  Fd file_;
-  std::string name_;
-  uint64_t size_;
+  std::vector<Fd> files_;
+  std::string directory_;
+  PayloadSizes sizes_;
 };
 
-/// Throws Error unless the block lies within a payload of `payload_bytes`, on whole pages, and its sizes
+/// Throws Error unless the block lies within a payload of these sizes, on whole pages, and its own sizes
 /// agree with each other.
-void check_block(const image::PageBlock& block, uint64_t payload_bytes);
+void check_block(const image::PageBlock& block, const PayloadSizes& payload_sizes);
 
 /// Does all of PageSource::read_block but the reading: `stored` is what the payload has for the block,
 /// padding included. When the block isn't compressed, `stored` and `out` may be the same memory.

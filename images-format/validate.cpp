@@ -106,7 +106,7 @@ void require_path(std::string_view path, std::string_view what) {
           "{} isn't an absolute path", what);
 }
 
-void validate(const std::vector<Record>& records, uint64_t payload_bytes) {
+void validate(const std::vector<Record>& records, const PayloadSizes& payload_sizes) {
   // The header first: it says whether this reader understands the rest.
   if (!records.empty() && records.front().type == RecordType::Checkpoint) {
     with_context([] { return "header"; },
@@ -114,7 +114,7 @@ void validate(const std::vector<Record>& records, uint64_t payload_bytes) {
   }
   const ValidationIndex index = make_index(records);
   validate_tasks(records, index);
-  validate_memory(index, payload_bytes);
+  validate_memory(index, payload_sizes);
   validate_descriptors(records, index);
 }
 

@@ -12,6 +12,7 @@
 #include "images-format/file.pb.h"
 #include "images-format/memory.pb.h"
 #include "images-format/mm.pb.h"
+#include "images-format/page_store.h"
 #include "images-format/record.h"
 #include "images-format/seccomp.pb.h"
 #include "images-format/shared_memory.pb.h"
@@ -36,7 +37,7 @@ struct ValidationIndex {
 /// Tasks, threads and seccomp filters.
 void validate_tasks(const std::vector<Record>& records, const ValidationIndex& index);
 /// Address spaces, memory objects, shared memory, and where the blocks lie in the payload.
-void validate_memory(const ValidationIndex& index, uint64_t payload_bytes);
+void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes);
 /// Files, descriptor tables, locks, and what each kind of open file description says.
 void validate_descriptors(const std::vector<Record>& records, const ValidationIndex& index);
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "images-format/page_store.h"
+#include "images-format/partial_directory.h"
 #include "images-format/payload.h"
 #include "images-format/validate_index.h"
 
@@ -201,31 +202,34 @@ void validate_owners(const ValidationIndex& index) {
   }
 }
 
-/// The blocks fill the payload without gaps or overlaps: every byte of it is under a checksum.
-void validate_blocks(const ValidationIndex& index, uint64_t payload_bytes) {
-  std::vector<const image::PageBlock*> blocks;
+/// The blocks fill the files of the payload without gaps or overlaps: every byte is under a checksum.
+void validate_blocks(const ValidationIndex& index, const PayloadSizes& payload_sizes) {
+  std::vector<std::vector<const image::PageBlock*>> blocks(payload_sizes.size());
   for (const auto& [id, object] : index.memory_objects) {
     with_context([id = id] { return fmt::format("memory object {}", id); },
                  [&, object = object] {
                    for (const image::PageBlock& block : object->blocks()) {
-                     check_block(block, payload_bytes);
-                     blocks.push_back(&block);
+                     check_block(block, payload_sizes);
+                     blocks[block.file()].push_back(&block);
                    }
                  });
   }
-  std::ranges::sort(blocks, {}, [](const image::PageBlock* block) { return block->offset(); });
-  uint64_t end = 0;
-  for (const image::PageBlock* block : blocks) {
-    require(block->offset() >= end, "the block at {:#x} of the pages overlaps another", block->offset());
-    require(block->offset() == end, "the pages at {:#x} belong to no block", end);
-    end = block->offset() + padded_bytes(block->stored_bytes());
+  for (size_t file = 0; file < blocks.size(); ++file) {
+    std::ranges::sort(blocks[file], {}, [](const image::PageBlock* block) { return block->offset(); });
+    uint64_t end = 0;
+    for (const image::PageBlock* block : blocks[file]) {
+      require(block->offset() >= end, "the block at {:#x} of {} overlaps another", block->offset(),
+              payload_file(file));
+      require(block->offset() == end, "what {} has at {:#x} belongs to no block", payload_file(file), end);
+      end = block->offset() + padded_bytes(block->stored_bytes());
+    }
+    require(end == payload_sizes[file], "what {} has at {:#x} belongs to no block", payload_file(file), end);
   }
-  require(end == payload_bytes, "the pages at {:#x} belong to no block", end);
 }
 
 }  // namespace
 
-void validate_memory(const ValidationIndex& index, uint64_t payload_bytes) {
+void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes) {
   const Runs runs = decode_all(index);
   validate_owners(index);
   validate_mms(index, runs);
@@ -239,7 +243,7 @@ void validate_memory(const ValidationIndex& index, uint64_t payload_bytes) {
                    [&, f = file] { validate_content(runs.at(f->ghost().memory_object()), f->size()); });
     }
   }
-  validate_blocks(index, payload_bytes);
+  validate_blocks(index, payload_sizes);
 }
 
 }  // namespace godwit

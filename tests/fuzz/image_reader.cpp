@@ -60,7 +60,7 @@ std::vector<std::byte> reseal(std::span<const std::byte> frames, uint64_t payloa
   image::Closing closing;
   closing.set_frames(checksums.size());
   closing.set_metadata_hash(hash_checksums(checksums));
-  closing.set_payload_bytes(payload_bytes);
+  closing.add_payload_bytes(payload_bytes);
   const std::string record = closing.SerializeAsString();
   append_frame(out, static_cast<uint32_t>(RecordType::Closing), std::as_bytes(std::span(record)));
   return out;
@@ -71,7 +71,7 @@ bool read(std::span<const std::byte> frames, const MemoryPages& pages) {
     MemorySource source(frames);
     auto copy = std::make_unique<MemoryPages>(pages);
     const uint64_t size = copy->bytes().size();
-    const CheckpointImage image = CheckpointImage::read(source, std::move(copy), size);
+    const CheckpointImage image = CheckpointImage::read(source, std::move(copy), {size});
     verify_pages(image);
     return true;
   } catch (const Error&) {
@@ -88,7 +88,7 @@ std::vector<std::byte> sample_frames() {
     writer.add(*record.message);
   }
   VectorSink sink;
-  writer.close(pages.bytes().size(), sink);
+  writer.close({pages.bytes().size()}, sink);
   return std::move(sink.bytes);
 }
 

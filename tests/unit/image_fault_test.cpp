@@ -72,7 +72,7 @@ class ImageFault : public testing::TestWithParam<image::PageBlock::Codec> {
     try {
       MemorySource source(metadata);
       verify_pages(
-          CheckpointImage::read(source, std::make_unique<MemoryPages>(pages_), pages_.bytes().size()));
+          CheckpointImage::read(source, std::make_unique<MemoryPages>(pages_), PayloadSizes{pages_.bytes().size()}));
       return "";
     } catch (const Error& e) {
       return e.what();
@@ -107,7 +107,7 @@ TEST_P(ImageFault, AFlippedBitAnywhereInThePagesIsFound) {
   auto owned = std::make_unique<MemoryPages>(pages_);
   std::vector<std::byte>& bytes = owned->bytes();
   const size_t size = bytes.size();
-  const CheckpointImage image = CheckpointImage::read(source, std::move(owned), size);
+  const CheckpointImage image = CheckpointImage::read(source, std::move(owned), {size});
   ASSERT_NO_THROW(verify_pages(image));
   for (size_t at = 0; at < size; ++at) {
     const auto bit = static_cast<std::byte>(1U << (at % 8));

@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "images-format/partial_directory.h"
 #include "images-format/payload.h"
 #include "kernel/error.h"
 #include "tests/unit/sample_checkpoint.h"
@@ -109,9 +110,20 @@ TEST(MemoryIndex, ContradictionsAreRefused) {
 class Payload : public testing::TestWithParam<image::PageBlock::Codec> {
  protected:
   PayloadWriter writer() {
-    return {open_file(directory_ / "pages", O_RDWR | O_CREAT, 0600), "pages", GetParam()};
+    return {[this](size_t index) {
+              ++files_;
+              return open_file(directory_ / payload_file(index), O_RDWR | O_CREAT, 0600);
+            },
+            "directory", GetParam()};
   }
-  PayloadReader reader() { return {open_file(directory_ / "pages", O_RDONLY), "pages"}; }
+  PayloadReader reader() {
+    std::vector<Fd> files;
+    while (files.size() < files_) {
+      files.push_back(open_file(directory_ / payload_file(files.size()), O_RDONLY));
+    }
+    return {std::move(files), "directory"};
+  }
+  size_t files_ = 0;
   TempDirectory directory_;
 };
 
@@ -124,7 +136,8 @@ TEST_P(Payload, BlocksOfEverySizeComeBack) {
     }
   }
   const PayloadReader source = reader();
-  EXPECT_EQ(source.size(), sink.size());
+  EXPECT_EQ(source.sizes(), sink.sizes());
+  EXPECT_EQ(files_, 1U) << "one thread needs one file";
   for (const auto& [block, data] : written) {
     std::vector<std::byte> out(data.size());
     source.read_block(block, out);
@@ -166,6 +179,7 @@ TEST_P(Payload, ManyThreadsWriteAndReadAtOnce) {
     }
   }
   EXPECT_EQ(wrong, 0);
+  EXPECT_LE(files_, kThreads);
 }
 
 TEST_P(Payload, OnlyWhatShrinksIsCompressed) {
@@ -194,6 +208,7 @@ TEST_P(Payload, DamagedBlocksAreRefused) {
     std::vector<std::byte> out(data.size());
     EXPECT_THROW(source.read_block(block, out), Error) << block.ShortDebugString();
   };
+  refused([](auto& b) { b.set_file(1); });
   refused([](auto& b) { b.set_offset(1); });
   refused([](auto& b) { b.set_offset(kPageSize * 1000); });
   refused([](auto& b) { b.set_offset(UINT64_MAX - kPageSize + 1); });

@@ -377,7 +377,7 @@ image::PageBlock MemoryPages::write_block(std::span<const std::byte> pages) {
 }
 
 void MemoryPages::read_block(const image::PageBlock& block, std::span<std::byte> out) const {
-  check_block(block, bytes_.size());
+  check_block(block, {bytes_.size()});
   unpack_block(block, std::span(bytes_).subspan(block.offset(), padded_bytes(block.stored_bytes())), out);
 }
 

@@ -45,7 +45,7 @@ std::string verdict(const std::function<void(Message&)>& damage, size_t n = 0) {
     }
   }
   try {
-    validate(records, pages.bytes().size());
+    validate(records, {pages.bytes().size()});
   } catch (const Error& e) {
     return e.what();
   }
@@ -211,7 +211,7 @@ TEST(Validate, MemoryObjects) {
                     o.clear_run_kind();
                   },
                   3),
-              HasSubstr("belong to no block"));
+              HasSubstr("belongs to no block"));
   EXPECT_THAT(verdict<image::SharedMemory>([](auto& s) { s.set_size(UINT64_MAX); }), HasSubstr("size"));
 }
 
@@ -266,13 +266,13 @@ TEST(Validate, TwoHeadersOrNone) {
   MemoryPages pages;
   std::vector<Record> records = sample_records(pages);
   append(records, *records.front().message);
-  EXPECT_THROW(validate(records, pages.bytes().size()), Error);
+  EXPECT_THROW(validate(records, PayloadSizes{pages.bytes().size()}), Error);
   records.pop_back();
-  EXPECT_NO_THROW(validate(records, pages.bytes().size()));
-  EXPECT_THROW(validate(records, pages.bytes().size() + kPageSize), Error);
+  EXPECT_NO_THROW(validate(records, PayloadSizes{pages.bytes().size()}));
+  EXPECT_THROW(validate(records, PayloadSizes{pages.bytes().size() + kPageSize}), Error);
   records.erase(records.begin());
-  EXPECT_THROW(validate(records, pages.bytes().size()), Error);
-  EXPECT_THROW(validate({}, 0), Error);
+  EXPECT_THROW(validate(records, PayloadSizes{pages.bytes().size()}), Error);
+  EXPECT_THROW(validate({}, PayloadSizes{0}), Error);
 }
 
 TEST(Validate, WhatCanBeOpenedOrMapped) {
