@@ -48,7 +48,7 @@ struct Samples {
 
 struct Result {
   Case what{};
-  Samples empty, copy_out, copy_in, dump, frozen, restore;
+  Samples empty, copy_out, copy_in, copy_in_touched, dump, frozen, restore;
   size_t files = 0;
 };
 
@@ -69,13 +69,9 @@ std::vector<Region> regions_in(const std::string& ready, size_t bytes) {
   return regions;
 }
 
-std::string largest_file(const std::string& directory) {
-  const e2e::Outcome listed = e2e::run({"/usr/bin/find", directory, "-type", "f", "-printf", "%s %p\\n"});
-  std::pair<unsigned long, std::string> largest;
-  for (const std::string& line : e2e::lines_of(listed.output)) {
-    largest = std::max(largest, {std::stoul(line), line.substr(line.find(' ') + 1)});
-  }
-  return largest.second;
+std::vector<std::string> payload_files(const std::string& directory) {
+  const e2e::Outcome listed = e2e::run({"/usr/bin/find", directory, "-type", "f", "-name", "pages*"});
+  return e2e::lines_of(listed.output);
 }
 
 void one_round(Result& result, pid_t root, const std::vector<Region>& regions, const std::string& directory,
@@ -88,16 +84,19 @@ void one_round(Result& result, pid_t root, const std::vector<Region>& regions, c
   unlink(copy.c_str());
   std::vector<pid_t> tree = e2e::tree_of(root);
   std::string report;
+  // A task that runs on stands still from freeze to thaw; one that is ended has no thaw.
+  time_command({GODWIT_BINARY, "dump", "-t", std::to_string(root), "-D", image, "--json", "--leave-running"},
+               &report);
+  round.frozen.add(json_number(report, "frozen_ns") / 1e9);
+  e2e::run({"/bin/rm", "-rf", image});
   round.dump.add(
       time_command({GODWIT_BINARY, "dump", "-t", std::to_string(root), "-D", image, "--json"}, &report));
-  round.frozen.add(json_number(report, "frozen_ns") / 1e9);
   if (!e2e::wait_until_gone(tree)) {
     throw error("the dumped tree did not go away");
   }
   result.files = e2e::lines_of(e2e::run({"/usr/bin/find", image, "-type", "f"}).output).size();
-  // Memory that was used a moment ago, as the restore will get it: first touches of a virtual machine's
-  // memory cost several times as much. From the largest file, that with the pages.
-  round.copy_in.add(copy_in(largest_file(image), regions.size() * regions[0].bytes));
+  round.copy_in.add(copy_in(payload_files(image), false));
+  round.copy_in_touched.add(copy_in(payload_files(image), true));
   round.empty.add(time_command({EMPTY_PROGRAM}));
   round.restore.add(time_command({GODWIT_BINARY, "restore", "-D", image, "--detach"}));
   e2e::run({"/bin/rm", "-rf", image});
@@ -108,6 +107,7 @@ void one_round(Result& result, pid_t root, const std::vector<Region>& regions, c
     take(result.empty, round.empty);
     take(result.copy_out, round.copy_out);
     take(result.copy_in, round.copy_in);
+    take(result.copy_in_touched, round.copy_in_touched);
     take(result.dump, round.dump);
     take(result.frozen, round.frozen);
     take(result.restore, round.restore);
@@ -149,20 +149,17 @@ void print_small(const Result& result) {
 }
 
 void print_copying(const Result& result, double factor, double per_process) {
-  struct Row {
-    const char* name;
-    double took;
-    double limit;
+  const double allowance = per_process * static_cast<double>(result.what.processes);
+  const std::string and_allowance = allowance > 0 ? fmt::format(" + {}", ms(allowance)) : "";
+  const auto row = [&](const char* name, const Samples& took, const char* limit_name, const Samples& limit,
+                       const std::string& frozen) {
+    fmt::print("| {}, {} | {} | {} {} | x {:.2f}{} | {} | x {:.1f}{} |\n", result.what.title, name,
+               ms(took.median()), limit_name, ms(limit.median()),
+               (took.median() - allowance) / limit.median(), and_allowance, frozen, factor, and_allowance);
   };
-  for (const Row& row : {Row{"dump", result.dump.median(), result.copy_out.median()},
-                         Row{"restore", result.restore.median(), result.copy_in.median()}}) {
-    const double allowance = per_process * static_cast<double>(result.what.processes);
-    fmt::print("| {}, {} | {} | copying {} | x {:.2f}{} | {} | x {:.1f}{} |\n", result.what.title, row.name,
-               ms(row.took), ms(row.limit), (row.took - allowance) / row.limit,
-               allowance > 0 ? fmt::format(" + {}", ms(allowance)) : "",
-               std::string(row.name) == "dump" ? ms(result.frozen.median()) : "", factor,
-               allowance > 0 ? fmt::format(" + {}", ms(allowance)) : "");
-  }
+  row("dump", result.dump, "copying", result.copy_out, ms(result.frozen.median()));
+  row("restore", result.restore, "copying into fresh memory", result.copy_in, "");
+  row("restore", result.restore, "copying, memory touched first", result.copy_in_touched, "");
 }
 
 void print(const std::vector<Result>& results) {

@@ -32,7 +32,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 struct Piece {
-  pid_t pid;
+  pid_t pid;  // or the number of the file
   uint64_t address;
   size_t bytes;
   off_t offset;
@@ -123,16 +123,30 @@ double copy_out(const std::vector<Region>& regions, const std::string& file) {
   });
 }
 
-double copy_in(const std::string& file, size_t bytes) {
-  const Fd fd = open_file(file, O_RDONLY);
+double copy_in(const std::vector<std::string>& files, bool touched) {
+  std::vector<Fd> sources;
+  std::vector<Piece> pieces;
+  size_t bytes = 0;
+  for (const std::string& file : files) {
+    sources.push_back(open_file(file, O_RDONLY));
+    const off_t length = lseek(sources.back().get(), 0, SEEK_END);
+    for (off_t at = 0; at < length; at += kBlock) {
+      const size_t part = std::min(kBlock, static_cast<size_t>(length - at));
+      pieces.push_back({static_cast<pid_t>(sources.size() - 1), bytes, part, at});
+      bytes += part;
+    }
+  }
   void* place = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (place == MAP_FAILED) {
     throw errno_error("cannot map {} bytes", bytes);
   }
-  const auto base = reinterpret_cast<uint64_t>(place);
-  const double seconds = work_off(pieces_of({{0, base, bytes}}), [&](const Piece& piece, std::byte*) {
-    const iovec here{reinterpret_cast<void*>(piece.address), piece.bytes};
-    if (preadv(fd.get(), &here, 1, piece.offset) != static_cast<ssize_t>(piece.bytes)) {
+  const double seconds = work_off(pieces, [&](const Piece& piece, std::byte*) {
+    const iovec here{static_cast<std::byte*>(place) + piece.address, piece.bytes};
+    if (touched && madvise(here.iov_base, here.iov_len, MADV_POPULATE_WRITE) != 0) {
+      throw errno_error("cannot touch {} bytes", piece.bytes);
+    }
+    const int source = sources[static_cast<size_t>(piece.pid)].get();
+    if (preadv(source, &here, 1, piece.offset) != static_cast<ssize_t>(piece.bytes)) {
       throw errno_error("cannot read {} bytes", piece.bytes);
     }
   });
