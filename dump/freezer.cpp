@@ -22,6 +22,12 @@
 
 namespace godwit {
 
+uint64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
 namespace {
 
 constexpr uint64_t kMillisecond = 1'000'000;
@@ -79,6 +85,37 @@ bool waits_for_vfork_child(pid_t pid, pid_t tid) {
   }
 }
 
+bool dead(const procfs::Stat& stat) {
+  return stat.state == 'Z' || stat.state == 'X';
+}
+
+/// Any thread but the leader is there and not dead.
+bool has_living_threads(pid_t pid) {
+  for (const pid_t tid : procfs::read_threads(pid)) {
+    try {
+      if (tid != pid && !dead(procfs::read_stat(pid, tid))) {
+        return true;
+      }
+    } catch (const Error& e) {
+      if (!procfs::gone(e)) {
+        throw;
+      }
+    }
+  }
+  return false;
+}
+
+/// A leader may be dead for good while its threads live on. One that dies with all its threads is only seen
+/// so for a moment. Throws Error: the first; otherwise the threads are dead when this returns.
+void refuse_lone_threads(pid_t pid) {
+  const uint64_t start = monotonic_ns();
+  for (Backoff backoff; has_living_threads(pid); backoff.rest()) {
+    if (monotonic_ns() - start > kPatience) {
+      throw refusal("task {} (a leader that has ended before its threads)", pid);
+    }
+  }
+}
+
 [[noreturn]] void refuse_ourselves(pid_t root) {
   throw error("process {} is godwit itself or one of its ancestors", root)
       .hint("run godwit from outside the tree that is to be dumped");
@@ -111,12 +148,6 @@ void check_root(pid_t root) {
 }
 
 }  // namespace
-
-uint64_t monotonic_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 Freezer::Freezer(pid_t root) : root_(root), suspend_seccomp_(!hidden(Feature::SuspendSeccomp)) {
   check_root(root);
@@ -194,7 +225,10 @@ bool Freezer::visit(FrozenTask& task) {
   const pid_t pid = task.pid();
   bool changed = false;
   task.stat = procfs::read_stat(pid);
-  if ((task.stat.state == 'Z' || task.stat.state == 'X') && task.stat.threads <= 1) {
+  if (dead(task.stat)) {
+    if (task.stat.threads > 1) {
+      refuse_lone_threads(pid);
+    }
     if (pid == root_) {
       throw error("process {} ended while it was being frozen", pid);
     }
@@ -226,7 +260,7 @@ bool Freezer::attach(pid_t pid, pid_t tid, bool in_group_stop, bool only_thread)
     if ((stat.flags & (procfs::kIoWorker | procfs::kUserWorker)) != 0) {
       throw refusal("task {} (io_uring: worker thread {})", pid, tid);
     }
-    if (stat.state == 'Z' || stat.state == 'X') {
+    if (dead(stat)) {
       return false;
     }
     in_group_stop = stat.state == 'T';
@@ -250,7 +284,7 @@ bool Freezer::seize_refused(pid_t pid, pid_t tid, int code) {
     return true;
   }
   const procfs::Stat stat = procfs::read_stat(pid, tid);
-  if (stat.state == 'Z' || stat.state == 'X') {
+  if (dead(stat)) {
     return true;
   }
   if ((stat.flags & procfs::kKernelThread) != 0) {
@@ -300,6 +334,9 @@ std::optional<pid_t> Freezer::collect_stops(bool& changed) {
     for (const pid_t tid : waiting) {
       if (waits_for_vfork_child(threads_.at(tid).pid, tid)) {
         return tid;
+      }
+      if (const pid_t pid = threads_.at(tid).pid; tid == pid && dead(procfs::read_stat(pid))) {
+        refuse_lone_threads(pid);  // the kernel tells its tracer only when they have ended too
       }
       // A stopped one that was continued just before it was seized has not been interrupted yet.
       ptrace::interrupt(tid);

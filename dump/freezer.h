@@ -29,8 +29,8 @@ struct FrozenTask {
 class Freezer {
  public:
   /// Throws Error, with everything let go: the root is no process, not ours to trace, traced by another,
-  /// a kernel thread, a zombie, this process or an ancestor; io_uring workers; a parent that waits for its
-  /// vfork child for seconds.
+  /// a kernel thread, a zombie, this process or an ancestor; a leader that has ended before its threads;
+  /// io_uring workers; a parent that waits for its vfork child for seconds.
   explicit Freezer(pid_t root);
   Freezer(const Freezer&) = delete;
   Freezer& operator=(const Freezer&) = delete;

@@ -70,14 +70,15 @@ void describe_flags(const Map& map, image::Mapping& record) {
   }
 }
 
+/// Paths first: they say more than flags.
 void refuse(const Map& map) {
-  for (const auto& [flag, name] : kRefused) {
-    if (map.has(flag)) {
+  for (const auto& [path, name] : kRefusedPaths) {
+    if (map.path.starts_with(path)) {
       throw refusal("{}", name);
     }
   }
-  for (const auto& [path, name] : kRefusedPaths) {
-    if (map.path.starts_with(path)) {
+  for (const auto& [flag, name] : kRefused) {
+    if (map.has(flag)) {
       throw refusal("{}", name);
     }
   }

@@ -52,9 +52,6 @@ class TreeCollector {
       collect_credentials(status, *record.mutable_credentials());
       return;
     }
-    if (frozen.stat.state == 'Z') {
-      throw refusal("a leader that has ended before its threads");
-    }
     if (frozen.stop_signal != 0) {
       record.set_state(image::Task::STOPPED);
       record.set_stop_signal(frozen.stop_signal);

@@ -18,7 +18,7 @@ struct Refused {
 
 constexpr Refused kRefused[] = {
     {"io_uring", "io_uring"},
-    {"io_uring mapping", "memory of a device"},
+    {"io_uring mapping", "io_uring"},
     {"userfaultfd", "userfaultfd"},
     {"aio", "AIO ring"},
     {"hugetlb", "hugetlb"},
@@ -56,6 +56,8 @@ constexpr Refused kRefused[] = {
     {"cgroup namespace", "in another cgroup namespace"},
     {"time namespace", "in another time_for_children namespace"},
     {"same memory", "memory shared with task"},
+    {"dead leader", "a leader that has ended before its threads"},
+    {"dead leader of a child", "a leader that has ended before its threads"},
     {"own table", "descriptor table of its own"},
     {"own working directory", "working directory of its own"},
     {"table over a generation", "whose descriptor table"},

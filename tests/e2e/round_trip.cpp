@@ -25,6 +25,11 @@ std::string copy_program(const std::string& name, const TemporaryDirectory& dire
   return to;
 }
 
+/// With all its threads: the leader alone may end before them.
+bool has_ended(pid_t pid) {
+  return state_of(pid) == 'Z' && numbers_in(fmt::format("/proc/{}/task", pid)).size() <= 1;
+}
+
 }  // namespace
 
 Workload::Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments)
@@ -43,7 +48,7 @@ Workload::Workload(uid_t uid, const Prepare& prepare) : directory_(uid) {
   const std::string ready = directory_ / "ready";
   const std::string result = directory_ / "result";
   const bool stands = wait_until([&] {
-    return access(ready.c_str(), F_OK) == 0 || access(result.c_str(), F_OK) == 0 || state_of(root_) == 'Z';
+    return access(ready.c_str(), F_OK) == 0 || access(result.c_str(), F_OK) == 0 || has_ended(root_);
   });
   if (!stands || access(ready.c_str(), F_OK) != 0) {
     throw error("{} did not get ready: {}{}", command[0], try_read(directory_ / "failures").value_or(""),

@@ -175,6 +175,32 @@ void thread_with(int flags) {
   }
 }
 
+void* thread_that_goes_on(void* of_child) {
+  while (state_of_task(getpid()) != 'Z') {
+    pause_ms(1);
+  }
+  mark(of_child != nullptr ? "child" : "ready");
+  wait_to_go_on();
+  if (of_child != nullptr) {
+    finish_child();
+  }
+  finish();
+}
+
+[[noreturn]] void end_before_a_thread(bool child) {
+  static char yes;
+  pthread_t thread{};
+  must(-pthread_create(&thread, nullptr, thread_that_goes_on, child ? &yes : nullptr), "thread");
+  pthread_exit(nullptr);
+}
+
+void have_child_that_ended_before_a_thread() {
+  if (must(fork(), "fork") == 0) {
+    end_before_a_thread(true);
+  }
+  wait_for_mark("child");
+}
+
 /// It has its parent's thread-local storage too, so it does nothing but wait.
 int in_shared_memory(void*) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -256,6 +282,8 @@ constexpr Thing kThings[] = {
     {"cgroup namespace", [] { namespaces(CLONE_NEWCGROUP); }},
     {"time namespace", [] { namespaces(0x80); }},
     {"same memory", process_in_same_memory},
+    {"dead leader", [] { end_before_a_thread(false); }},
+    {"dead leader of a child", have_child_that_ended_before_a_thread},
     {"own table", [] { thread_with(CLONE_FILES); }},
     {"own working directory", [] { thread_with(CLONE_FS); }},
     {"table over a generation", [] { shared_over_a_generation(CLONE_FILES); }},
