@@ -25,16 +25,18 @@ void* __wrap___deregister_frame_info(const void*) {
 void __wrap__ZN6google8protobuf8internal20AddDescriptorsRunnerC1EPKNS1_15DescriptorTableE(void*,
                                                                                           const void*) {}
 
-/// Before all constructors: the heap comes in one piece, whose pages are made at once (cli/start.cpp says why),
-/// and threads don't get heaps of their own.
+/// Before all constructors: the heap comes in one piece, whose pages are made at once (cli/start.cpp says
+/// why), and threads don't get heaps of their own.
 static void prepare_heap() {
-  constexpr int kTopPad = 1 << 20;
   constexpr size_t kUsedByMost = 256 << 10;
   ::mallopt(M_ARENA_MAX, 1);
-  ::mallopt(M_TOP_PAD, kTopPad);
+  ::mallopt(M_TOP_PAD, 1 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
-  const auto start = reinterpret_cast<uintptr_t>(std::malloc(1)) & ~uintptr_t{4095};
+  ::mallopt(M_MMAP_THRESHOLD, 16 << 20);
+  void* all = std::malloc(kUsedByMost);
+  const auto start = reinterpret_cast<uintptr_t>(all) & ~uintptr_t{4095};
   ::madvise(reinterpret_cast<void*>(start), kUsedByMost, MADV_POPULATE_WRITE);
+  std::free(all);
 }
 [[gnu::section(".preinit_array"), gnu::used]] static void (*const kPrepareHeap)() = prepare_heap;
 }

@@ -1,7 +1,6 @@
 #include "dump/memory.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -21,12 +20,7 @@ namespace godwit {
 
 namespace {
 
-// A checkpoint begins with small blocks: where there is little memory, touching a large buffer for the first
-// time would take as long as copying through it.
-constexpr size_t kSmallBlocks = 64;
-constexpr uint32_t kSmallBlockPages = 16;
-
-uint32_t pages_of_block(size_t number) {
+size_t pages_of_block(size_t number) {
   return number < kSmallBlocks ? kSmallBlockPages : kPagesPerBlock;
 }
 
@@ -38,28 +32,8 @@ bool is_zero(const std::byte* page) {
 
 }  // namespace
 
-/// One block's bytes. The first `touched` ones have their pages from the start.
-class MemoryCopier::Buffer {
- public:
-  explicit Buffer(size_t touched) {
-    void* memory = ::mmap(nullptr, kBlockBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw errno_error("cannot allocate {} bytes", kBlockBytes);
-    }
-    bytes_ = static_cast<std::byte*>(memory);
-    ::madvise(memory, touched, MADV_POPULATE_WRITE);
-  }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { ::munmap(bytes_, kBlockBytes); }
-  [[nodiscard]] std::span<std::byte> first(size_t bytes) const { return {bytes_, bytes}; }
-
- private:
-  std::byte* bytes_;
-};
-
 MemoryCopier::MemoryCopier(PageSink& sink, unsigned threads)
-    : sink_(sink), threads_(threads), buffer_(std::make_unique<Buffer>(kSmallBlockPages * kPageSize)) {}
+    : sink_(sink), threads_(threads), buffer_(std::make_unique<BlockBuffer>(kSmallBlockPages * kPageSize)) {}
 
 MemoryCopier::~MemoryCopier() = default;
 
@@ -108,7 +82,7 @@ std::span<const MemoryCopier::Piece> MemoryCopier::pieces_of(const Block& block)
 }
 
 /// False: nothing is left to do.
-bool MemoryCopier::copy_next(Buffer& buffer) {
+bool MemoryCopier::copy_next(const BlockBuffer& buffer) {
   if (stop_) {
     return false;
   }
@@ -171,7 +145,7 @@ std::vector<std::thread> MemoryCopier::start_helpers() {
     while (helpers.size() < wanted) {
       helpers.emplace_back([this] {
         try {
-          Buffer buffer(kBlockBytes);
+          BlockBuffer buffer(kBlockBytes);
           while (copy_next(buffer)) {
           }
         } catch (...) {

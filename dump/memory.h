@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "images-format/block_buffer.h"
 #include "images-format/checkpoint_writer.h"
 #include "kernel/fd.h"
 #include "kernel/pagemap.h"
@@ -81,10 +82,9 @@ class MemoryCopier {
     std::vector<size_t> blocks;
     std::vector<Piece> inherited;
   };
-  class Buffer;
 
   std::vector<std::thread> start_helpers();
-  bool copy_next(Buffer& buffer);
+  bool copy_next(const BlockBuffer& buffer);
   void copy_block(Block& block, std::span<std::byte> buffer);
   void read_block(const Block& block, std::span<std::byte> buffer) const;
   void read_file(const Block& block, std::span<std::byte> buffer) const;
@@ -96,7 +96,7 @@ class MemoryCopier {
 
   PageSink& sink_;
   unsigned threads_;
-  std::unique_ptr<Buffer> buffer_;  // of the calling thread
+  std::unique_ptr<BlockBuffer> buffer_;  // of the calling thread
   std::deque<Source> sources_;
   std::vector<Piece> pieces_;
   std::vector<Block> blocks_;

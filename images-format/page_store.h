@@ -14,6 +14,11 @@ inline constexpr size_t kPageSize = 4096;
 inline constexpr size_t kPagesPerBlock = 64;
 inline constexpr size_t kBlockBytes = kPageSize * kPagesPerBlock;
 
+// A checkpoint begins with small blocks: where there is little memory, touching a large buffer for the first
+// time would take as long as copying through it.
+inline constexpr size_t kSmallBlocks = 64;
+inline constexpr size_t kSmallBlockPages = 16;
+
 /// Length of each file of a payload, in bytes. There is at least one.
 using PayloadSizes = std::vector<uint64_t>;
 inline constexpr size_t kMaxPayloadFiles = 8;

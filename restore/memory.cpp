@@ -14,12 +14,6 @@ namespace godwit {
 
 namespace {
 
-/// Room for a block, which comes from cache when it is written out again. Its bytes aren't set.
-std::unique_ptr<std::byte[]>
-block_buffer() {  // NOLINT(modernize-avoid-c-arrays): not to be zeroed, as a vector is
-  return std::make_unique_for_overwrite<std::byte[]>(kBlockBytes);  // NOLINT(modernize-avoid-c-arrays)
-}
-
 void write_to_file(int descriptor, uint64_t offset, std::span<const std::byte> data) {
   while (!data.empty()) {
     const ssize_t put = ::pwrite(descriptor, data.data(), data.size(), static_cast<off_t>(offset));
@@ -154,10 +148,10 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
   target->left = jobs.size() + 1;
   if (workers_.empty()) {
     if (!buffer_) {
-      buffer_ = block_buffer();
+      buffer_ = std::make_unique<BlockBuffer>(kSmallBlockPages * kPageSize);
     }
     for (const Job& job : jobs) {
-      run(job, {buffer_.get(), kBlockBytes});
+      run(job, *buffer_);
     }
   } else {
     const std::lock_guard lock(mutex_);
@@ -169,7 +163,7 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
   target->one_done(ending_);
 }
 
-void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
+void MemoryFiller::run(const Job& job, const BlockBuffer& buffer) {
   const std::span<std::byte> block = buffer.first(job.block->pages() * kPageSize);
   pages_.read_block(*job.block, block);
   job.target->write(job.pieces, block);
@@ -181,7 +175,7 @@ void MemoryFiller::run(const Job& job, std::span<std::byte> buffer) {
 }
 
 void MemoryFiller::work() {
-  const auto buffer = block_buffer();
+  const BlockBuffer buffer(kBlockBytes);
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
@@ -192,7 +186,7 @@ void MemoryFiller::work() {
     jobs_.pop_front();
     lock.unlock();
     try {
-      run(job, {buffer.get(), kBlockBytes});
+      run(job, buffer);
       lock.lock();
     } catch (...) {
       lock.lock();

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "images-format/block_buffer.h"
 #include "images-format/page_store.h"
 #include "kernel/error.h"
 
@@ -68,7 +69,7 @@ class MemoryFiller {
   void enqueue(const std::shared_ptr<Target>& target, const image::MemoryObject& object,
                std::span<const Borrowed> borrowed = {});
   void work();
-  void run(const Job& job, std::span<std::byte> buffer);
+  void run(const Job& job, const BlockBuffer& buffer);
 
   const PageSource& pages_;
   mutable std::mutex mutex_;
@@ -77,8 +78,7 @@ class MemoryFiller {
   std::exception_ptr failure_;
   uint64_t bytes_ = 0;
   std::atomic<bool> ending_ = false;
-  std::unique_ptr<std::byte[]>
-      buffer_;  // NOLINT(modernize-avoid-c-arrays): of the caller's thread, without workers
+  std::unique_ptr<BlockBuffer> buffer_;  // of the caller's thread, without workers
   std::vector<std::thread> workers_;
 };
 

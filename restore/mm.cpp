@@ -5,7 +5,6 @@
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -295,15 +294,6 @@ class Layout {
 
 void emit_clear_address_space(ScriptBuilder& script, const LayoutContext& context) {
   const Region& region = context.region;
-  if (__rseq_size != 0) {
-    // glibc has registered an area in memory that is about to go, and the kernel would write there.
-    constexpr uint32_t kGlibcRseqBytes = 32;
-    constexpr int kUnregister = 1;
-    const auto area =
-        reinterpret_cast<uint64_t>(__builtin_thread_pointer()) + static_cast<uint64_t>(__rseq_offset);
-    script.call("unregister the coordinator's rseq area", SYS_rseq,
-                {area, kGlibcRseqBytes, kUnregister, RSEQ_SIG});
-  }
   context.vdso.emit_move(script, context.vdso.start(), region.park());
   script.call("leave the coordinator's memory", SYS_munmap, {0, region.start()});
   script.call("leave the coordinator's memory", SYS_munmap, {region.limit(), kTaskEnd - region.limit()});

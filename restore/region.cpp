@@ -102,7 +102,7 @@ void Region::map() {
     throw errno_error("cannot make the engine executable");
   }
   void* shared = ::mmap(pointer(shared_), shared_bytes_, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED_NOREPLACE, -1, 0);
   if (shared == MAP_FAILED) {
     throw errno_error("cannot map {} bytes for scripts", shared_bytes_);
   }

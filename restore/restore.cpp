@@ -15,6 +15,7 @@
 #include "kernel/error.h"
 #include "restore/copied_pages.h"
 #include "restore/descriptors.h"
+#include "restore/first_clone.h"
 #include "restore/machine.h"
 #include "restore/memory.h"
 #include "restore/node_script.h"
@@ -145,6 +146,7 @@ class Restore {
     try {
       {
         const BlockedSignals blocked;
+        const FirstClone alone;
         region_.run(clone_root);
       }
       region_.check();

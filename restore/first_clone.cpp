@@ -1,0 +1,48 @@
+#include "restore/first_clone.h"
+
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/procfs.h"
+
+namespace godwit {
+
+namespace {
+
+// What glibc 2.35 and later register; glibc before has no area, and __rseq_size is 0.
+constexpr uint32_t kGlibcRseqBytes = 32;
+constexpr int kUnregister = 1;
+
+void change_rseq(int flags) {
+  if (__rseq_size != 0) {
+    auto* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+    ::syscall(SYS_rseq, area, kGlibcRseqBytes, flags, RSEQ_SIG);
+  }
+}
+
+void* pointer(uint64_t address) {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr): as /proc/PID/maps gives it
+}
+
+}  // namespace
+
+FirstClone::FirstClone() {
+  change_rseq(kUnregister);
+  for (const auto& map : procfs::read_maps(::getpid())) {
+    if (!map.shared && (map.prot & PROT_WRITE) != 0 &&
+        ::madvise(pointer(map.start), map.end - map.start, MADV_DONTFORK) == 0) {
+      kept_.emplace_back(map.start, map.end - map.start);
+    }
+  }
+}
+
+FirstClone::~FirstClone() {
+  for (const auto& [start, length] : kept_) {
+    ::madvise(pointer(start), length, MADV_DOFORK);
+  }
+  change_rseq(0);
+}
+
+}  // namespace godwit
