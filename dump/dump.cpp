@@ -11,7 +11,6 @@
 
 #include "dump/collectors.h"
 #include "dump/descriptors.h"
-#include "dump/far_sharing.h"
 #include "dump/freezer.h"
 #include "dump/header.h"
 #include "dump/interview.h"
@@ -22,6 +21,7 @@
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/ptrace.h"
+#include "plan/plan.h"
 
 namespace godwit {
 
@@ -122,7 +122,7 @@ class Dump {
         with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { collect_from_outside(task); });
       }
     }
-    refuse_far_sharing(tasks_);
+    refuse_what_cannot_be_made();
     check_cancelled();
     interview(tasks_);
     for (TaskState& task : tasks_) {
@@ -131,6 +131,16 @@ class Dump {
       }
     }
     descriptors_.finish();
+  }
+
+  /// Whoever restores would refuse it, when the tree is gone.
+  void refuse_what_cannot_be_made() const {
+    TreeRecords tree{.root_pid = options_.pid, .tasks = {}, .mms = {}, .copy_on_write_objects = {}};
+    for (const TaskState& task : tasks_) {
+      tree.tasks.push_back(&task.record);
+      tree.mms.push_back(&task.mm);
+    }
+    (void)make_plan(tree);
   }
 
   void collect_from_outside(TaskState& task) {

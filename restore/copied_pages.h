@@ -6,7 +6,7 @@
 
 #include "restore/memory.h"
 #include "restore/mm.h"
-#include "restore/plan.h"
+#include "plan/plan.h"
 
 namespace godwit {
 

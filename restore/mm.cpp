@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "kernel/error.h"
+#include "restore/inherited_range.h"
 
 namespace godwit {
 

@@ -9,7 +9,7 @@
 #include "images-format/page_store.h"
 #include "parasite/script_builder.h"
 #include "restore/file.h"
-#include "restore/plan.h"
+#include "plan/plan.h"
 #include "restore/region.h"
 #include "restore/vdso.h"
 

@@ -5,7 +5,7 @@
 
 #include "restore/descriptors.h"
 #include "restore/mm.h"
-#include "restore/plan.h"
+#include "plan/plan.h"
 #include "restore/region.h"
 #include "restore/state.h"
 

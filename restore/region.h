@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "parasite/script_builder.h"
-#include "restore/plan.h"
+#include "plan/plan.h"
 
 namespace godwit {
 

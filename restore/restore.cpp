@@ -19,7 +19,7 @@
 #include "restore/machine.h"
 #include "restore/memory.h"
 #include "restore/node_script.h"
-#include "restore/plan.h"
+#include "plan/plan.h"
 #include "restore/region.h"
 #include "restore/shared_memory.h"
 #include "restore/tracees.h"
@@ -114,7 +114,7 @@ class Restore {
         options_(options),
         callbacks_(callbacks),
         baseline_(Baseline::of_this_process()),
-        plan_(make_plan(image, is_free)),
+        plan_(make_plan(tree_records(image), is_free)),
         descriptors_(image),
         vdso_(image.header()),
         files_(image, descriptors_.first_free_descriptor()),
@@ -428,7 +428,7 @@ pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
 }
 
 std::string describe_plan(const CheckpointImage& image) {
-  return make_plan(image).describe() + DescriptorPlan(image).describe();
+  return make_plan(tree_records(image)).describe() + DescriptorPlan(image).describe();
 }
 
 }  // namespace godwit

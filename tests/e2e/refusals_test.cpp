@@ -62,6 +62,9 @@ constexpr Refused kRefused[] = {
     {"own working directory", "working directory of its own"},
     {"table over a generation", "whose descriptor table"},
     {"directory over a generation", "whose working directory"},
+    {"table of an adopter", "whose descriptor table"},
+    {"orphan beside its session", "an orphan of session"},
+    {"zombie that stops its parent", "a zombie that tells its end by signal 19"},
 };
 
 std::ostream& operator<<(std::ostream& out, const Refused& refused) {

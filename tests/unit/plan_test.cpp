@@ -1,4 +1,4 @@
-#include "restore/plan.h"
+#include "plan/plan.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include "images-format/memory.pb.h"
 #include "kernel/error.h"
 #include "restore/copied_pages.h"
+#include "restore/inherited_range.h"
 
 namespace godwit {
 namespace {
@@ -55,7 +56,7 @@ class Tree {
     header->set_root_pid(root_);
     records_.insert(records_.begin(), Record{RecordType::Checkpoint, std::move(header)});
     image_ = std::make_unique<CheckpointImage>(std::move(records_), nullptr);
-    return make_plan(*image_);
+    return make_plan(tree_records(*image_));
   }
 
  private:
@@ -221,6 +222,19 @@ TEST(Plan, AShellJobKeepsTheOuterSession) {
   EXPECT_FALSE(plan.root().leads_session);
   EXPECT_TRUE(plan.root().makes_group);
   EXPECT_EQ(cloner_of(plan, 101), 100);
+}
+
+TEST(Plan, AnOrphanOfTheOuterSessionIsRefusedByName) {
+  Tree tree;
+  tree.task(100, 0, 100, 100);
+  tree.task(101, 100, 101, 101);
+  tree.task(102, 101, 0, 101);
+  try {
+    (void)tree.plan();
+    FAIL() << "nobody of that session is there to clone it";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("task 102"), std::string::npos) << e.what();
+  }
 }
 
 image::Mapping anonymous(uint64_t start, uint64_t end) {

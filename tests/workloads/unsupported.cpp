@@ -232,6 +232,97 @@ void shared_over_a_generation(unsigned long what) {
   wait_for_mark("child");
 }
 
+/// A child in a session of its own ends before its child, which has the table of what adopts it.
+void table_of_an_adopter() {
+  const auto fork_sharing = [] {
+    return must(syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0), "clone");
+  };
+  must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
+  const pid_t root = getpid();
+  const auto child = static_cast<pid_t>(fork_sharing());
+  if (child == 0) {
+    must(setsid(), "setsid");
+    if (fork_sharing() == 0) {
+      while (getppid() != root) {
+        pause_ms(1);
+      }
+      mark("orphan");
+      wait_to_go_on();
+      _exit(0);
+    }
+    _exit(0);
+  }
+  expect_end(child);
+  wait_for_mark("orphan");
+}
+
+/// root -> adopter -> child -> other -> leader of a session -> member -> orphan, which falls to the adopter
+/// when the member ends. Then the child ends, and the other falls to the root: beside the adopter.
+void orphan_beside_its_session() {
+  must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
+  const pid_t root = getpid();
+  const auto wait_as = [](const char* name) {
+    mark(name);
+    wait_to_go_on();
+    _exit(0);
+  };
+  if (must(fork(), "fork") == 0) {
+    must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
+    const pid_t adopter = getpid();
+    const auto child = static_cast<pid_t>(must(fork(), "fork"));
+    if (child == 0) {
+      if (must(fork(), "fork") == 0) {
+        const auto leader = static_cast<pid_t>(must(fork(), "fork"));
+        if (leader == 0) {
+          must(setsid(), "setsid");
+          const auto member = static_cast<pid_t>(must(fork(), "fork"));
+          if (member == 0) {
+            if (must(fork(), "fork") == 0) {
+              while (getppid() != adopter) {
+                pause_ms(1);
+              }
+              wait_as("orphan");
+            }
+            _exit(0);
+          }
+          expect_end(member);
+          wait_as("leader");
+        }
+        while (getppid() != root) {
+          pause_ms(1);
+        }
+        wait_as("other");
+      }
+      wait_for_mark("orphan");
+      wait_for_mark("leader");
+      wait_for_mark("given up");
+      _exit(0);
+    }
+    wait_for_mark("orphan");
+    must(prctl(PR_SET_CHILD_SUBREAPER, 0), "PR_SET_CHILD_SUBREAPER");
+    mark("given up");
+    expect_end(child);
+    wait_as("adopter");
+  }
+  wait_for_mark("other");
+  wait_for_mark("adopter");
+}
+
+/// A child that is stopped by the end of its own.
+void zombie_that_stops_its_parent() {
+  const auto parent = static_cast<pid_t>(must(fork(), "fork"));
+  if (parent == 0) {
+    if (must(syscall(SYS_clone, SIGSTOP, 0, 0, 0, 0), "clone") == 0) {
+      _exit(0);
+    }
+    wait_to_go_on();
+    _exit(0);
+  }
+  while (state_of_task(parent) != 'T') {
+    pause_ms(1);
+  }
+}
+
 struct Thing {
   std::string_view name;
   void (*have)();
@@ -288,6 +379,9 @@ constexpr Thing kThings[] = {
     {"own working directory", [] { thread_with(CLONE_FS); }},
     {"table over a generation", [] { shared_over_a_generation(CLONE_FILES); }},
     {"directory over a generation", [] { shared_over_a_generation(CLONE_FS); }},
+    {"table of an adopter", table_of_an_adopter},
+    {"orphan beside its session", orphan_beside_its_session},
+    {"zombie that stops its parent", zombie_that_stops_its_parent},
 };
 
 }  // namespace

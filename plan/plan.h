@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,28 +60,27 @@ struct Plan {
   [[nodiscard]] std::string describe() const;
 };
 
+/// The records that a plan is made from: consistent, as a validated image or a dump has them.
+struct TreeRecords {
+  pid_t root_pid = 0;
+  std::vector<const image::Task*> tasks;
+  std::vector<const image::Mm*> mms;
+  std::set<uint64_t> copy_on_write_objects;  // ids of memory objects with pages that a parent shares
+};
+[[nodiscard]] TreeRecords tree_records(const CheckpointImage& image);
+
 /// Whether nobody has a pid now.
 using PidIsFree = std::function<bool(pid_t)>;
 
-/// Throws Error for trees that can't be made again. Helpers that stand in for nobody get pids that aren't in
-/// the image and that `is_free` says yes to.
+/// Throws Error, which names the task, for trees that can't be made again: a dump asks that too, while the
+/// tree lives. Helpers that stand in for nobody get pids that aren't in the records and that `is_free` says
+/// yes to.
 [[nodiscard]] Plan make_plan(
-    const CheckpointImage& image, const PidIsFree& is_free = [](pid_t) { return true; });
+    const TreeRecords& tree, const PidIsFree& is_free = [](pid_t) { return true; });
 
 /// A process group is orphaned if none of its members has a parent in another group of the same session; then
 /// SIGTSTP, SIGTTIN and SIGTTOU stop nobody in it. Returns a member that has such a parent (for the root of a
 /// shell job that is whoever restores), -1 if there is none.
 [[nodiscard]] int member_that_is_watched(const Plan& plan, int node);
-
-/// The part of a child's mapping that it takes over from its parent's by clone: [start, end), empty if none.
-struct InheritedRange {
-  uint64_t start = 0;
-  uint64_t end = 0;
-  [[nodiscard]] bool empty() const { return start >= end; }
-};
-
-/// What of `mapping`, of a child, comes from the parent's mappings: the overlap with the one that covers its
-/// end, or whose end it covers, if both are private and of the same kind.
-[[nodiscard]] InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& parent);
 
 }  // namespace godwit

@@ -1,6 +1,6 @@
 #include <fmt/core.h>
 
-#include "restore/plan.h"
+#include "plan/plan.h"
 
 namespace godwit {
 

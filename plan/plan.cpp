@@ -1,12 +1,12 @@
-#include "restore/plan.h"
+#include "plan/plan.h"
 
 #include <algorithm>
-#include <climits>
 #include <csignal>
-#include <set>
+#include <map>
 
 #include "images-format/memory.pb.h"
 #include "kernel/error.h"
+#include "plan/order.h"
 
 namespace godwit {
 
@@ -26,14 +26,13 @@ std::set<uint64_t> copy_on_write_objects(const CheckpointImage& image) {
 
 class Planner {
  public:
-  Planner(const CheckpointImage& image, const PidIsFree& is_free)
-      : image_(image), is_free_(is_free), copy_on_write_(copy_on_write_objects(image)) {}
+  Planner(const TreeRecords& tree, const PidIsFree& is_free) : tree_(tree), is_free_(is_free) {}
 
   Plan make() {
-    for (const auto* mm : image_.all<image::Mm>()) {
+    for (const auto* mm : tree_.mms) {
       mms_[mm->id()] = mm;
     }
-    for (const auto* task : image_.all<image::Task>()) {
+    for (const auto* task : tree_.tasks) {
       tasks_[task->pid(0)] = task;
       children_[task->parent()].push_back(task->pid(0));
       used_.insert(task->pid(0));
@@ -42,7 +41,7 @@ class Planner {
       }
       used_.insert({task->session(), task->process_group()});
     }
-    add_tasks(image_.header().root_pid(), -1);
+    add_tasks(tree_.root_pid, -1);
     // Nodes grow while sessions are looked at: helpers lead sessions or hand children over.
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
       find_cloner(static_cast<int>(i));
@@ -59,7 +58,7 @@ class Planner {
         inherit_from_parent(static_cast<int>(i));
       }
     }
-    return ordered();
+    return in_order(plan_.nodes);
   }
 
  private:
@@ -79,7 +78,7 @@ class Planner {
     if (task->state() == image::Task::ZOMBIE) {
       made.kind = PlannedNode::Kind::Zombie;
       if (task->exit_signal() == SIGKILL || task->exit_signal() == SIGSTOP) {
-        throw refusal("zombie {}, which tells its end by signal {},", pid, task->exit_signal());
+        throw refusal("task {}, a zombie that tells its end by signal {},", pid, task->exit_signal());
       }
     } else {
       made.mm = mms_.at(task->mm_id());
@@ -119,6 +118,9 @@ class Planner {
     const pid_t session = session_of(node(i));
     if (birth_session(i) == session) {
       return;
+    }
+    if (session == 0) {
+      throw refusal("task {}, an orphan of the session that the tree was started in,", node(i).pid);
     }
     // Its real parent was somebody else, who belonged to that session and is gone: another process of the
     // session clones it and ends, so that it falls to the parent that it has now.
@@ -216,9 +218,6 @@ class Planner {
 
   /// The node that leads a session; a helper is made if its leader is gone.
   int session_leader(pid_t session, int parent) {
-    if (session == 0) {
-      throw error("a task of the outer session has left its parent: such trees can't be made again");
-    }
     const auto found = by_pid_.find(session);
     if (found == by_pid_.end()) {
       return add_helper(session, parent, session, true);
@@ -246,7 +245,7 @@ class Planner {
 
   /// A number that nothing in the image uses, near the root's.
   pid_t free_pid() {
-    pid_t pid = image_.header().root_pid();
+    pid_t pid = tree_.root_pid;
     do {
       pid = pid > 2 ? pid - 1 : 4000000;
     } while (used_.contains(pid) || !is_free_(pid));
@@ -289,7 +288,7 @@ class Planner {
     const PlannedNode& by = node(n.cloner);
     const bool before =
         by.leads_session && !n.leads_session && session_of(n) != session_of(by) && n.task != nullptr;
-    n.shares_pages = n.mm != nullptr && copy_on_write_.contains(n.mm->memory_object());
+    n.shares_pages = n.mm != nullptr && tree_.copy_on_write_objects.contains(n.mm->memory_object());
     n.stage = before ? CloneStage::BeforeSession : CloneStage::AfterSession;
     if (n.kind == PlannedNode::Kind::Task && by.kind == PlannedNode::Kind::Task) {
       n.shares_descriptors = n.task->descriptor_table_id() == by.task->descriptor_table_id();
@@ -315,88 +314,8 @@ class Planner {
                       : CloneStage::Filled;
   }
 
-  /// Cloners first; and who shares a table must share it with its cloner.
-  Plan ordered() {
-    Plan result;
-    std::vector<int> place(plan_.nodes.size(), -1);
-    std::set<uint32_t> tables;
-    std::set<uint32_t> filesystems;
-    std::vector<std::vector<int>> cloned_by(plan_.nodes.size());
-    for (size_t i = 1; i < plan_.nodes.size(); ++i) {
-      cloned_by[static_cast<size_t>(plan_.nodes[i].cloner)].push_back(static_cast<int>(i));
-    }
-    const auto add = [&](auto&& self, int i) -> void {
-      PlannedNode n = node(i);
-      n.children.clear();
-      const int at = static_cast<int>(result.nodes.size());
-      place[static_cast<size_t>(i)] = at;
-      if (n.cloner >= 0) {
-        n.cloner = place[static_cast<size_t>(n.cloner)];
-        result.nodes[static_cast<size_t>(n.cloner)].children.push_back(at);
-      }
-      if (n.kind == PlannedNode::Kind::Task) {
-        if (!n.shares_descriptors && !tables.insert(n.task->descriptor_table_id()).second) {
-          throw error("task {} shares its descriptors with a task that isn't its parent", n.pid);
-        }
-        if (!n.shares_filesystem && !filesystems.insert(n.task->filesystem_id()).second) {
-          throw error("task {} shares its working directory with a task that isn't its parent", n.pid);
-        }
-      }
-      result.nodes.push_back(n);
-      for (const int child : cloned_by[static_cast<size_t>(i)]) {
-        self(self, child);
-      }
-    };
-    add(add, 0);
-    if (result.nodes.size() != plan_.nodes.size()) {
-      throw error("the tree of tasks contradicts itself");
-    }
-    for (PlannedNode& n : result.nodes) {
-      n.adopter = n.adopter < 0 ? -1 : place[static_cast<size_t>(n.adopter)];
-      for (int& passer : n.passers) {
-        passer = place[static_cast<size_t>(passer)];
-      }
-    }
-    for (size_t i = 0; i < result.nodes.size(); ++i) {
-      PlannedNode& n = result.nodes[i];
-      if (n.parent >= 0) {
-        n.parent = place[static_cast<size_t>(n.parent)];
-        result.nodes[static_cast<size_t>(n.parent)].wards.push_back(static_cast<int>(i));
-      }
-      if (n.group_leader >= 0) {
-        n.group_leader = place[static_cast<size_t>(n.group_leader)];
-        if (n.group_leader != static_cast<int>(i)) {
-          result.nodes[static_cast<size_t>(n.group_leader)].members.push_back(static_cast<int>(i));
-        }
-      }
-    }
-    order_wards(result);
-    return result;
-  }
-
-  /// Nobody is waited for before those on whom its end depends: who leaves orphans to an outer adopter goes
-  /// first, since an inner one may have to wait for that; then a node's own orphans; stopped tasks last.
-  static void order_wards(Plan& plan) {
-    const auto depth = [&](int i) {
-      int above = 0;
-      for (; i >= 0; i = plan.nodes[static_cast<size_t>(i)].parent) {
-        ++above;
-      }
-      return above;
-    };
-    for (PlannedNode& n : plan.nodes) {
-      const auto rank = [&](int ward) {
-        const PlannedNode& w = plan.nodes[static_cast<size_t>(ward)];
-        const bool stopped = w.kind == PlannedNode::Kind::Task && w.task->state() == image::Task::STOPPED;
-        return stopped ? INT_MAX : w.cloner != w.parent ? INT_MAX - 1 : w.adopter < 0 ? 0 : depth(w.adopter);
-      };
-      std::stable_sort(n.wards.begin(), n.wards.end(), [&](int a, int b) { return rank(a) < rank(b); });
-    }
-  }
-
-  const CheckpointImage& image_;
+  const TreeRecords& tree_;
   const PidIsFree& is_free_;
-  std::set<uint64_t> copy_on_write_;
   std::map<pid_t, std::vector<pid_t>> children_;
   Plan plan_;
   std::map<pid_t, const image::Task*> tasks_;
@@ -406,21 +325,17 @@ class Planner {
   std::set<pid_t> used_;
 };
 
-bool same_kind(const image::Mapping& a, const image::Mapping& b) {
-  if (a.shared() || b.shared() || a.backing() != b.backing() || a.grows_down() != b.grows_down()) {
-    return false;
-  }
-  if (a.backing() == image::Mapping::ANONYMOUS) {
-    return true;
-  }
-  return a.backing() == image::Mapping::FILE && a.file_id() == b.file_id() &&
-         a.start() - a.offset() == b.start() - b.offset();
-}
-
 }  // namespace
 
-Plan make_plan(const CheckpointImage& image, const PidIsFree& is_free) {
-  return Planner(image, is_free).make();
+TreeRecords tree_records(const CheckpointImage& image) {
+  return {.root_pid = image.header().root_pid(),
+          .tasks = image.all<image::Task>(),
+          .mms = image.all<image::Mm>(),
+          .copy_on_write_objects = copy_on_write_objects(image)};
+}
+
+Plan make_plan(const TreeRecords& tree, const PidIsFree& is_free) {
+  return Planner(tree, is_free).make();
 }
 
 int member_that_is_watched(const Plan& plan, int node) {
@@ -442,31 +357,6 @@ int member_that_is_watched(const Plan& plan, int node) {
     }
   }
   return -1;
-}
-
-InheritedRange inherited_range(const image::Mapping& mapping, const image::Mm& parent) {
-  InheritedRange best;
-  // Adjoining mappings of the parent that differ only in protection count as one.
-  InheritedRange run;
-  const auto take = [&] {
-    const InheritedRange overlap{std::max(run.start, mapping.start()), std::min(run.end, mapping.end())};
-    if (!overlap.empty() && overlap.end - overlap.start > best.end - best.start) {
-      best = overlap;
-    }
-  };
-  for (const auto& theirs : parent.mappings()) {
-    if (!same_kind(mapping, theirs)) {
-      continue;
-    }
-    if (theirs.start() == run.end) {
-      run.end = theirs.end();
-    } else {
-      take();
-      run = {theirs.start(), theirs.end()};
-    }
-  }
-  take();
-  return best;
 }
 
 }  // namespace godwit
