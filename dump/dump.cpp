@@ -73,6 +73,7 @@ class Dump {
     collect(freezer);
     copy_memory();
     write_what_needs_the_tree();
+    freezer.check_all_stand();
     const bool let_go_early = options_.after == DumpOptions::After::LeaveRunning;
     if (let_go_early) {
       give_back_critical_sections();

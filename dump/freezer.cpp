@@ -237,17 +237,34 @@ bool Freezer::visit(FrozenTask& task) {
   const bool only_thread = task.stat.threads == 1;
   task.threads = only_thread ? std::vector<pid_t>{pid} : procfs::read_threads(pid);
   for (const pid_t tid : task.threads) {
-    if (!threads_.contains(tid)) {
-      changed = attach(pid, tid, task.stat.state == 'T', only_thread) || changed;
-    }
-    for (const pid_t child : procfs::read_children(pid, tid)) {
-      if (child == own_pid_) {
-        refuse_ourselves(root_);
+    try {
+      changed = visit_thread(task, tid, only_thread) || changed;
+    } catch (const Error& e) {
+      // A thread that ends here is no matter of its process, which the next look finds as it then is.
+      if (only_thread || !procfs::gone(e)) {
+        throw;
       }
-      FrozenTask& found = tasks_.emplace_back();
-      found.stat.pid = child;
-      found.parent = pid;
+      changed = true;
     }
+  }
+  // The dead, whose entries last a moment longer.
+  std::erase_if(task.threads, [&](pid_t tid) { return tid != pid && !threads_.contains(tid); });
+  return changed;
+}
+
+bool Freezer::visit_thread(const FrozenTask& task, pid_t tid, bool only_thread) {
+  const pid_t pid = task.pid();
+  bool changed = false;
+  if (!threads_.contains(tid)) {
+    changed = attach(pid, tid, task.stat.state == 'T', only_thread);
+  }
+  for (const pid_t child : procfs::read_children(pid, tid)) {
+    if (child == own_pid_) {
+      refuse_ourselves(root_);
+    }
+    FrozenTask& found = tasks_.emplace_back();
+    found.stat.pid = child;
+    found.parent = pid;
   }
   return changed;
 }
@@ -394,6 +411,14 @@ void Freezer::forget_strangers() {
     ptrace::detach(entry.first);
     return true;
   });
+}
+
+void Freezer::check_all_stand() const {
+  for (const FrozenTask& task : tasks_) {
+    if (!task.zombie() && !ptrace::stands(task.pid())) {
+      throw error("task {} was killed while it was being dumped", task.pid());
+    }
+  }
 }
 
 void Freezer::let_go() {

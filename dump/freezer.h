@@ -43,6 +43,9 @@ class Freezer {
   /// CLOCK_MONOTONIC in ns when the first thread was interrupted.
   [[nodiscard]] uint64_t began_ns() const { return began_ns_; }
 
+  /// Throws Error if a task has been killed meanwhile (SIGKILL ends every stop): what was read of it last
+  /// may have been its ruins. One system call a task.
+  void check_all_stand() const;
   /// Lets everything go as it was found.
   void let_go();
   /// Lets everything go, stopped by SIGSTOP.
@@ -63,6 +66,7 @@ class Freezer {
   void freeze();
   bool discover();
   bool visit(FrozenTask& task);
+  bool visit_thread(const FrozenTask& task, pid_t tid, bool only_thread);
   bool attach(pid_t pid, pid_t tid, bool in_group_stop, bool only_thread);
   bool seize_refused(pid_t pid, pid_t tid, int code);
   std::optional<pid_t> collect_stops(bool& changed);

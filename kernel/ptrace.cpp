@@ -55,6 +55,11 @@ bool resume(pid_t tid, int signal) {
   return request_of_stopped(PTRACE_CONT, tid, static_cast<uint64_t>(signal), "resume");
 }
 
+bool stands(pid_t tid) {
+  unsigned long message = 0;
+  return request(PTRACE_GETEVENTMSG, tid, uintptr_t{0}, &message) == 0;
+}
+
 bool detach(pid_t tid) {
   return request_of_stopped(PTRACE_DETACH, tid, 0, "detach from");
 }

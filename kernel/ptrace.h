@@ -25,6 +25,8 @@ bool interrupt(pid_t tid);
 bool resume(pid_t tid, int signal = 0);
 /// PTRACE_DETACH. Returns false if the thread has gone, or doesn't stand in a stop.
 bool detach(pid_t tid);
+/// The thread stands in a ptrace stop. False: it has been killed, or runs.
+[[nodiscard]] bool stands(pid_t tid);
 
 /// What waitpid(2) said of a tracee.
 struct Change {

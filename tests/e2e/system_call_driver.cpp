@@ -54,7 +54,8 @@ pid_t start(const std::vector<std::string>& command, int output) {
 /// One run, from the first stop to the end.
 class Driver {
  public:
-  Driver(pid_t pid, int signal, long at) : pid_(pid), signal_(signal), at_(at), threads_({pid}) {}
+  Driver(pid_t pid, int signal, long at, pid_t victim)
+      : pid_(pid), signal_(signal), at_(at), victim_(victim), threads_({pid}) {}
 
   void run(DrivenEnd& end, double seconds) {
     using Clock = std::chrono::steady_clock;
@@ -126,7 +127,7 @@ class Driver {
     ptrace(static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO), tid, reinterpret_cast<void*>(sizeof info),
            &info);
     end.number = static_cast<long>(info.entry.nr);
-    kill(pid_, signal_);
+    kill(victim_, signal_);
   }
 
   static void go_on(pid_t tid, int signal) { ptrace(PTRACE_SYSCALL, tid, nullptr, as_data(signal)); }
@@ -134,16 +135,18 @@ class Driver {
   pid_t pid_;
   int signal_;
   long at_;
+  pid_t victim_;
   std::set<pid_t> threads_;
   std::set<pid_t> entered_;
 };
 
 }  // namespace
 
-DrivenEnd drive(const std::vector<std::string>& command, int signal, long at, double seconds) {
+DrivenEnd drive(const std::vector<std::string>& command, int signal, long at, double seconds, pid_t victim) {
   const Fd output(memfd_create("output", MFD_CLOEXEC));
   DrivenEnd end;
-  Driver(start(command, output.get()), signal, at).run(end, seconds);
+  const pid_t pid = start(command, output.get());
+  Driver(pid, signal, at, victim != 0 ? victim : pid).run(end, seconds);
   lseek(output.get(), 0, SEEK_SET);
   end.output = read_all(output.get(), "output");
   return end;
