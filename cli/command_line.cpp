@@ -96,6 +96,8 @@ bool CommandLine::parse(Arguments arguments) {
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
     parser_->app.parse(std::move(reversed));
+  } catch (const CLI::ConversionError&) {
+    throw UsageError("an option that takes a number got something else");
   } catch (const CLI::ParseError& e) {
     throw UsageError(e.what());
   }

@@ -18,6 +18,7 @@ namespace godwit {
 namespace {
 
 constexpr const char* kDamaged = "the checkpoint is damaged";
+constexpr const char* kNoCheckpoint = "a checkpoint is a directory that a dump has made";
 
 Record parse(const Frame& frame, size_t index) {
   const RecordKind* kind = find_record_kind(frame.type);
@@ -69,7 +70,13 @@ Metadata read_metadata(ByteSource& source) {
 
 Fd open_regular(const Fd& directory, const std::string& name) {
   // O_NONBLOCK: a FIFO in the place of a file must not hold the reader up.
-  Fd file = open_at(directory.get(), name, O_RDONLY | O_NONBLOCK);
+  Fd file(::openat(directory.get(), name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!file && errno == ENOENT) {
+    throw errno_error("it has no file '{}'", name).hint(kNoCheckpoint);
+  }
+  if (!file) {
+    throw errno_error("cannot open its file '{}'", name);
+  }
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) {
     throw errno_error("cannot stat {}", name);
@@ -103,7 +110,7 @@ CheckpointImage CheckpointImage::open_directory(const std::string& path) {
                       [&] {
                         const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
                         if (!directory) {
-                          throw errno_error("cannot open it");
+                          throw errno_error("cannot open it").hint(kNoCheckpoint);
                         }
                         const Fd metadata = open_regular(directory, kMetadataFile);
                         auto pages = std::make_unique<PayloadReader>(open_payload(directory), path);

@@ -21,6 +21,8 @@ namespace godwit {
 namespace {
 
 constexpr std::string_view kPartial = ".partial-";
+constexpr std::string_view kSuffixLetters = "abcdefghijklmnopqrstuvwxyz012345";
+constexpr size_t kSuffixLength = 6;
 
 /// Names in a directory, without "." and "..".
 std::vector<std::string> list(int directory, const std::string& path) {
@@ -52,11 +54,17 @@ void remove_directory(int parent, const std::string& name, int directory) {
   ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
 }
 
+/// `name` was made up by a writer of `final_name`, and is nobody else's.
+bool is_partial_name(std::string_view name, const std::string& final_name) {
+  const std::string prefix = final_name + std::string(kPartial);
+  return name.size() == prefix.size() + kSuffixLength && name.starts_with(prefix) &&
+         name.find_first_not_of(kSuffixLetters, prefix.size()) == std::string_view::npos;
+}
+
 /// Removes what killed writers of `name` have left. What can't be removed stays: it is in nobody's way.
 void remove_stale(int parent, const std::string& parent_path, const std::string& name) {
-  const std::string prefix = name + std::string(kPartial);
   for (const std::string& entry : list(parent, parent_path)) {
-    if (!entry.starts_with(prefix)) {
+    if (!is_partial_name(entry, name)) {
       continue;
     }
     const Fd directory(::openat(parent, entry.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -67,14 +75,13 @@ void remove_stale(int parent, const std::string& parent_path, const std::string&
 }
 
 std::string random_suffix() {
-  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz012345";
-  unsigned char random[6];
+  unsigned char random[kSuffixLength];
   if (::getrandom(random, sizeof(random), 0) != sizeof(random)) {
     throw errno_error("cannot get random bytes");
   }
   std::string suffix;
   for (const unsigned char byte : random) {
-    suffix += kLetters[byte % kLetters.size()];
+    suffix += kSuffixLetters[byte % kSuffixLetters.size()];
   }
   return suffix;
 }

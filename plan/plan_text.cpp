@@ -15,8 +15,8 @@ std::string Plan::describe() const {
     text += std::string(2 * depth[i], ' ');
     switch (n.kind) {
       case PlannedNode::Kind::Task:
-        text +=
-            fmt::format("task {} ({}), {} threads", n.pid, n.task->threads(0).comm(), n.task->threads_size());
+        text += fmt::format("task {} ({}), {} thread{}", n.pid, n.task->threads(0).comm(),
+                            n.task->threads_size(), n.task->threads_size() == 1 ? "" : "s");
         break;
       case PlannedNode::Kind::Zombie:
         text += fmt::format("zombie {} ({})", n.pid, n.task->comm());

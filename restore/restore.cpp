@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ctime>
 #include <thread>
 
 #include "images-format/memory.pb.h"
@@ -82,21 +83,58 @@ void reap(pid_t pid) {
   }
 }
 
+/// How long all processes together that have ended may take until their pids are free.
+constexpr uint64_t kReapLimitNs = 2'000'000'000;
+
+uint64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
 bool is_free(pid_t pid) {
   return ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
-void check_pid_is_free(pid_t pid) {
-  if (is_free(pid)) {
-    return;
-  }
-  std::string holder = "a process group or session";
+/// Who has this pid, as far as it can be told: a process, or one that has ended but is still waited for.
+struct PidHolder {
+  std::string name = "a process group or session";
+  pid_t slow_parent = 0;  // of one that has ended
+};
+
+PidHolder holder_of(pid_t pid) {
+  PidHolder holder;
   try {
-    holder = procfs::read_stat(pid).comm;
+    const procfs::Stat stat = procfs::read_stat(pid);
+    holder.name = stat.comm;
+    if (stat.state == 'Z' && stat.threads <= 1) {
+      holder.slow_parent = stat.parent;
+    }
   } catch (const Error&) {
     // It has just gone, or was only the number of a group.
   }
-  throw Error(fmt::format("task {}: its pid is taken by {}", pid, holder), EEXIST, "end that first");
+  return holder;
+}
+
+/// A process that has ended, such as one that a dump has ended a moment ago, is given until `deadline_ns` to
+/// be reaped by its parent.
+void check_pid_is_free(pid_t pid, uint64_t deadline_ns) {
+  while (!is_free(pid)) {
+    const PidHolder holder = holder_of(pid);
+    if (holder.slow_parent == 0) {
+      throw Error(fmt::format("task {}: its pid is taken by {}", pid, holder.name), EEXIST, "end that first");
+    }
+    if (monotonic_ns() > deadline_ns) {
+      throw Error(
+          fmt::format("task {}: its pid is taken by {}, which has ended, but process {} hasn't waited "
+                      "for it",
+                      pid, holder.name, holder.slow_parent),
+          EEXIST, "try again when it has");
+    }
+    check_cancelled();
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
 }
 
 unsigned worker_count(const RestoreOptions& options, uint64_t bytes) {
@@ -162,10 +200,11 @@ class Restore {
  private:
   /// Before anything is made that others can see, such as the name of a socket.
   void check_pids_are_free() const {
+    const uint64_t deadline = monotonic_ns() + kReapLimitNs;
     for (const PlannedNode& node : plan_.nodes) {
-      check_pid_is_free(node.pid);
+      check_pid_is_free(node.pid, deadline);
       for (int i = 1; node.task != nullptr && i < node.task->threads_size(); ++i) {
-        check_pid_is_free(node.task->threads(i).tid(0));
+        check_pid_is_free(node.task->threads(i).tid(0), deadline);
       }
     }
   }
@@ -422,7 +461,7 @@ pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
     warn_about_cgroups(image);
     return root;
   } catch (Error& e) {
-    e.in("restore");
+    e.in(fmt::format("restore of process {}", image.header().root_pid()));
     throw;
   }
 }

@@ -156,7 +156,7 @@ std::string verdict_of_text(std::string_view text) {
 TEST(ForeignImage, IsRefusedByName) {
   TempDirectory directory;
   EXPECT_THAT(open_and_verify(directory / "nowhere"), AllOf(HasSubstr("nowhere"), HasSubstr("No such file")));
-  EXPECT_THAT(open_and_verify(directory.path()), HasSubstr("cannot open checkpoint"));
+  EXPECT_THAT(open_and_verify(directory.path()), HasSubstr("has no file 'checkpoint'"));
   EXPECT_THAT(verdict_of_text(""), HasSubstr("is empty"));
   EXPECT_THAT(verdict_of_text("\x7f"
                               "ELF, but not really"),
