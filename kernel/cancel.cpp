@@ -20,6 +20,10 @@ void note_termination_signals() {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     ::sigaction(signal, &action, nullptr);
   }
+  // Whoever reads our lines may go, and files may have a limit: that is an error of the call, and no reason
+  // to die in the middle of a freeze.
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 int termination_signal() {
