@@ -1,14 +1,24 @@
 #include "cli/pidfile.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
 
 namespace godwit::cli {
+
+Pidfile::Pidfile(std::string path) : path_(std::move(path)) {
+  struct stat status {};
+  if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    throw Error(fmt::format("{} isn't a regular file, and a pid file would take its place", path_), EEXIST,
+                "give it another name");
+  }
+}
 
 Pidfile::~Pidfile() {
   if (written_) {

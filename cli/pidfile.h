@@ -9,7 +9,9 @@ namespace godwit::cli {
 /// A file with a pid in it, for supervisors. It goes away again unless it is kept.
 class Pidfile {
  public:
-  explicit Pidfile(std::string path) : path_(std::move(path)) {}
+  /// Throws Error if something other than a regular file has that name, such as /dev/stdout: it would be
+  /// replaced. An empty path is never written to.
+  explicit Pidfile(std::string path);
   Pidfile(const Pidfile&) = delete;
   Pidfile& operator=(const Pidfile&) = delete;
   ~Pidfile();

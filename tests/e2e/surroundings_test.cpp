@@ -46,6 +46,19 @@ TEST_F(Surroundings, ADumpWhoseReportCannotBeWrittenIsDone) {
   expect_round_trip();
 }
 
+TEST_F(Surroundings, APidFileReplacesNoLinkOrDevice) {
+  const Outcome dumped = dump(workload_.root(), image_);
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+  const std::string link = images_ / "link";
+  ASSERT_EQ(symlink("/dev/null", link.c_str()), 0);
+  const Outcome restored = godwit({"restore", "-D", image_, "--detach", "--pidfile", link});
+  EXPECT_EQ(restored.exit_code, 1) << restored.words();
+  EXPECT_NE(restored.output.find("isn't a regular file"), std::string::npos) << restored.output;
+  char target[16] = {};
+  EXPECT_EQ(readlink(link.c_str(), target, sizeof target - 1), 9);
+  expect_round_trip();
+}
+
 TEST_F(Surroundings, ALimitOfFileSizesIsAnError) {
   const Outcome dumped = dump_in_shell("ulimit -f 8; ", "", "");
   EXPECT_EQ(dumped.exit_code, 1) << dumped.words();
