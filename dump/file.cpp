@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 
@@ -123,6 +124,7 @@ class GhostWriter {
   }
 
   void flush() {
+    check_cancelled();
     if (pages_ > 0) {
       index_.add_block(sink_.write_block(std::span(buffer_->bytes).first(pages_ * kPageSize)));
       pages_ = 0;
