@@ -4,6 +4,7 @@
 
 #include "dump/collectors.h"
 #include "kernel/error.h"
+#include "kernel/pagemap.h"
 #include "parasite/parasite.h"
 
 namespace godwit {
@@ -23,12 +24,11 @@ class Interview {
       : task_(task),
         stopped_children_(std::move(stopped_children)),
         timers_(procfs::read_timers(task.pid())),
-        parasite_(task.frozen->threads, task.maps, finder, free_range(used(task), bytes()), bytes()) {}
+        address_(free_range(used(task), bytes())),
+        parasite_(task.frozen->threads, task.maps, finder, address_, bytes()) {}
 
   void start() {
-    // With MCL_FUTURE the parasite's memory is locked too; nothing else tells.
-    const uint64_t locked = procfs::read_status(task_.pid(), task_.pid()).locked_kib;
-    task_.mm.set_lock_future(locked > task_.threads.front().status.locked_kib);
+    note_future_locks();
     for (ThreadState& thread : task_.threads) {
       ScriptBuilder& script = scripts_.emplace_back(parasite_.next_script_address());
       if (thread.tid == task_.pid()) {
@@ -67,6 +67,18 @@ class Interview {
     return ranges;
   }
 
+  /// What mlockall(2) does to mappings yet to come is seen by what it did to the parasite's; nothing else
+  /// tells. Memory that is locked at once is there at once, the last page too, which nobody has touched.
+  void note_future_locks() {
+    const uint64_t locked = procfs::read_status(task_.pid(), task_.pid()).locked_kib;
+    if (locked > task_.threads.front().status.locked_kib) {
+      task_.mm.set_lock_future(true);
+      PagemapEntry last;
+      Pagemap(task_.pid()).read(address_ + bytes() - kPage, {&last, 1});
+      task_.mm.set_lock_future_on_fault(!last.present());
+    }
+  }
+
   void ask_task(ScriptBuilder& script) {
     Answers& answers = answers_.emplace_back();
     ask_interval_timers(script, answers, task_.record);
@@ -99,6 +111,7 @@ class Interview {
   // Scripts must outlive the parasite, which may still run them when it ends early.
   std::deque<ScriptBuilder> scripts_;
   std::deque<Answers> answers_;
+  const uint64_t address_;
   Parasite parasite_;
 };
 

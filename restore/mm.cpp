@@ -340,7 +340,8 @@ void emit_finish_layout(ScriptBuilder& script, const PlannedNode& node, const La
   const image::Mm& mm = *node.mm;
   script.subject([pid = node.pid] { return fmt::format("task {}", pid); });
   if (mm.lock_future()) {
-    script.call("lock future mappings", SYS_mlockall, {MCL_FUTURE});
+    script.call("lock future mappings", SYS_mlockall,
+                {MCL_FUTURE | (mm.lock_future_on_fault() ? MCL_ONFAULT : 0)});
   }
   if (mm.merge_any()) {
     script.call("allow merging of pages", SYS_prctl, {kPrSetMemoryMerge, 1, 0, 0, 0});

@@ -1,5 +1,5 @@
 // What mlockall(2) promises for mappings yet to come: that they are locked, and that they are in memory at
-// once.
+// once, or with MCL_ONFAULT page by page as they are touched.
 #include <sys/mman.h>
 
 #include <string>
@@ -41,11 +41,14 @@ long locked_kilobytes() {
   return at == nullptr ? -1 : strtol(at + 6, nullptr, 10);
 }
 
-void check_new_mapping(bool locked, const char* what) {
+enum class Locks { None, AtOnce, OnFault };
+
+void check_new_mapping(Locks locks, const char* what) {
   const long before = locked_kilobytes();
   unsigned char* place = map();
-  check_equal(locked_kilobytes() - before, locked ? static_cast<long>(kPages * kPage / 1024) : 0, what);
-  check_equal(static_cast<long long>(resident(place)), locked ? kPages : 0, what);
+  check_equal(locked_kilobytes() - before,
+              locks != Locks::None ? static_cast<long>(kPages * kPage / 1024) : 0, what);
+  check_equal(static_cast<long long>(resident(place)), locks == Locks::AtOnce ? kPages : 0, what);
   place[5 * kPage] = 1;
   munmap(place, kPages * kPage);
 }
@@ -54,14 +57,23 @@ void check_new_mapping(bool locked, const char* what) {
 
 int main(int argc, char** argv) {
   begin(argc, argv);
-  const pid_t child = static_cast<pid_t>(must(fork(), "fork"));
+  const auto child = static_cast<pid_t>(must(fork(), "fork"));
   if (child == 0) {
     mark("child");
     wait_to_go_on();
-    check_new_mapping(false, "a mapping of a child, which inherits no lock");
+    check_new_mapping(Locks::None, "a mapping of a child, which inherits no lock");
+    finish_child();
+  }
+  const auto sparing = static_cast<pid_t>(must(fork(), "fork"));
+  if (sparing == 0) {
+    must(mlockall(MCL_FUTURE | MCL_ONFAULT), "mlockall");
+    mark("sparing child");
+    wait_to_go_on();
+    check_new_mapping(Locks::OnFault, "a new mapping is locked as it is touched");
     finish_child();
   }
   wait_for_mark("child");
+  wait_for_mark("sparing child");
   must(mlockall(MCL_CURRENT | MCL_FUTURE), "mlockall");
   unsigned char* before = map();
   before[3 * kPage] = 33;
@@ -70,9 +82,10 @@ int main(int argc, char** argv) {
   wait_to_go_on();
   check_equal(static_cast<long long>(resident(before)), kPages, "a locked mapping is in memory");
   check_equal(before[3 * kPage], 33, "its content");
-  check_new_mapping(true, "a new mapping is locked");
+  check_new_mapping(Locks::AtOnce, "a new mapping is locked");
   check(munlockall() == 0, "munlockall");
-  check_new_mapping(false, "a new mapping after munlockall");
+  check_new_mapping(Locks::None, "a new mapping after munlockall");
   expect_end(child);
+  expect_end(sparing);
   finish();
 }
