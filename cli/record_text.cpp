@@ -24,6 +24,7 @@ struct Notation {
   std::string (*word)(uint64_t value);
   std::string (*text)(std::string_view value);
   std::string (*bytes)(std::string_view value, bool verbose);
+  bool defaults;  // numbers that are 0, empty lists and so on are written too
 };
 
 bool is_text(std::string_view bytes) {
@@ -94,8 +95,8 @@ std::string line_bytes(std::string_view value, bool verbose) {
   return is_text(value) ? line_text(value) : "0x" + hex(value);
 }
 
-constexpr Notation kJson{json_object, json_array, json_word, json_string, json_bytes};
-constexpr Notation kLine{line_object, line_array, line_word, line_text, line_bytes};
+constexpr Notation kJson{json_object, json_array, json_word, json_string, json_bytes, true};
+constexpr Notation kLine{line_object, line_array, line_word, line_text, line_bytes, false};
 
 class Writer {
  public:
@@ -103,12 +104,14 @@ class Writer {
 
   std::string message(const Message& message) const {
     const Reflection& reflection = *message.GetReflection();
-    std::vector<const FieldDescriptor*> set;
-    reflection.ListFields(message, &set);
     std::vector<std::pair<std::string, std::string>> fields;
-    fields.reserve(set.size());
-    for (const FieldDescriptor* field : set) {
-      fields.emplace_back(field->name(), this->field(message, field));
+    for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+      const FieldDescriptor* field = message.GetDescriptor()->field(i);
+      const bool set = field->is_repeated() ? reflection.FieldSize(message, field) > 0
+                                            : reflection.HasField(message, field);
+      if (set || (notation_.defaults && !field->has_presence())) {
+        fields.emplace_back(field->name(), this->field(message, field));
+      }
     }
     return notation_.object(fields);
   }

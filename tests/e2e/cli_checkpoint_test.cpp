@@ -67,9 +67,27 @@ TEST_F(CliCheckpoint, InspectShowsWhatIsThere) {
            "'" GODWIT_BINARY "' inspect '" + checkpoint_ +
                "' --json | python3 -c 'import json, sys; c = json.load(sys.stdin); "
                "t = c[\"tasks\"][0]; print(t[\"pid\"], len(t[\"threads\"]), len(c[\"tasks\"]), "
-               "sorted(d.get(\"fd\", 0) for d in c[\"descriptors\"][0][\"descriptors\"]), "
-               "any(m.get(\"grows_down\") for m in c[\"mappings\"][0][\"mappings\"]))'"});
+               "sorted(d[\"fd\"] for d in c[\"descriptors\"][0][\"descriptors\"]), "
+               "any(m[\"grows_down\"] for m in c[\"mappings\"][0][\"mappings\"]))'"});
   EXPECT_EQ(json.output, "[" + std::to_string(root) + "] 1 1 [0, 1, 2] True\n") << json.words();
+}
+
+TEST_F(CliCheckpoint, TheJsonOfEachSubjectIsThatOfTheWhole) {
+  Workload workload("epoll", 0);
+  ASSERT_TRUE(dump(workload.root(), checkpoint_).ok());
+  const Outcome compared =
+      run({"/usr/bin/python3", "-c",
+           "import json, subprocess, sys\n"
+           "def inspect(*what):\n"
+           "  return json.loads(subprocess.check_output([sys.argv[1], 'inspect', sys.argv[2], '--json', "
+           "*what]))\n"
+           "whole = inspect()\n"
+           "assert len(whole) > 10 and whole['tasks'] and whole['epolls'], whole.keys()\n"
+           "for name, rows in whole.items():\n"
+           "  assert inspect(name) == {name: rows}, name\n"
+           "assert any(w['fd'] == 0 for t in whole['descriptors'] for w in t['descriptors'])\n",
+           GODWIT_BINARY, checkpoint_});
+  EXPECT_TRUE(compared.ok()) << compared.words();
 }
 
 TEST_F(CliCheckpoint, VerifySaysWhetherItIsWhole) {
