@@ -1,6 +1,7 @@
 // Kills godwit, by SIGTERM and by SIGKILL, at its system calls during a dump and during a restore of a small
 // tree. Every how many calls: GODWIT_SWEEP_STRIDE (default: so that about 40 points of each kind are tried,
-// 120 of SIGKILL in a dump; 1: all). Only a part of the calls: GODWIT_SWEEP_FROM, GODWIT_SWEEP_TO.
+// 120 of SIGKILL in a dump; 1: all). Only a part of the calls: GODWIT_SWEEP_FROM, GODWIT_SWEEP_TO. Under
+// another seccomp filter: GODWIT_SWEEP_FILTER=narrow.
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -88,7 +89,7 @@ struct Harm {
 class KillSweep : public testing::Test {
  protected:
   void start_workload() {
-    workload_ = std::make_unique<Workload>("heartbeat", 0);
+    workload_ = std::make_unique<Workload>(program_, 0, arguments_);
     before_ = observe_at_rest(workload_->root());
     std::sort(before_.pids.begin(), before_.pids.end());
   }
@@ -150,6 +151,8 @@ class KillSweep : public testing::Test {
 
   Reaper reaper_;
   TemporaryDirectory images_;
+  std::string program_ = "heartbeat";
+  std::vector<std::string> arguments_;
   std::unique_ptr<Workload> workload_;
   Snapshot before_;
   std::map<std::string, long> outcomes_;  // of points that did no harm: how many ended so
@@ -252,6 +255,19 @@ TEST_F(KillSweep, DumpBySigterm) {
 /// At no point does it hurt: nothing of what was injected stays, and no thread is lost.
 TEST_F(KillSweep, DumpBySigkill) {
   sweep_dump(SIGKILL, 120);
+}
+
+/// The code that leads home is in the program itself, not in a C library.
+TEST_F(KillSweep, DumpOfAStaticProgramBySigkill) {
+  program_ = "heartbeat_static";
+  sweep_dump(SIGKILL, 60);
+}
+
+/// Without godwit the filter applies again to what leads home.
+TEST_F(KillSweep, DumpOfAFilteredTreeBySigkill) {
+  const char* filter = getenv("GODWIT_SWEEP_FILTER");
+  arguments_ = {filter != nullptr ? filter : "container"};
+  sweep_dump(SIGKILL, 60);
 }
 
 TEST_F(KillSweep, Restore) {

@@ -1,9 +1,17 @@
 // A small tree whose every thread beats: for tests that interrupt a dump or a restore and ask whether all go
-// on. Three processes with three threads each; memory, shared and private, and a pipe.
+// on. Three processes with three threads each; memory, shared and private, and a pipe. A second argument puts
+// a seccomp filter on all of them: "container", as those of container engines, that makes some calls fail, or
+// "narrow", which ends whoever makes a call that the program itself doesn't need.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include <atomic>
+#include <cstddef>
+#include <string_view>
+#include <vector>
 
 #include "tests/workloads/workload.h"
 
@@ -107,10 +115,55 @@ void live(int process) {
   }
 }
 
+void filter(const std::vector<long>& numbers, uint32_t those, uint32_t others) {
+  std::vector<sock_filter> program = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const long number : numbers) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(number), 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, those));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, others));
+  const sock_fprog all{static_cast<unsigned short>(program.size()), program.data()};
+  workload::must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
+  workload::must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &all), "seccomp");
+}
+
+void filter(std::string_view kind) {
+  if (kind == "container") {
+    filter({SYS_ptrace, SYS_mount, SYS_kexec_load, SYS_bpf, SYS_process_vm_readv, SYS_setns},
+           SECCOMP_RET_ERRNO | EPERM, SECCOMP_RET_ALLOW);
+  } else if (kind == "narrow") {
+    filter({SYS_access,
+            SYS_clock_nanosleep,
+            SYS_nanosleep,
+            SYS_restart_syscall,
+            SYS_mkdir,
+            SYS_openat,
+            SYS_read,
+            SYS_write,
+            SYS_close,
+            SYS_lseek,
+            SYS_mmap,
+            SYS_mprotect,
+            SYS_madvise,
+            SYS_brk,
+            SYS_clone,
+            SYS_clone3,
+            SYS_set_robust_list,
+            SYS_rseq,
+            SYS_rt_sigprocmask,
+            SYS_futex,
+            SYS_wait4,
+            SYS_exit,
+            SYS_exit_group},
+           SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   workload::begin(argc, argv);
+  filter(argc > 2 ? argv[2] : "");
   void* place = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   workload::must(place == MAP_FAILED ? -1 : 0, "mmap");
   shared = static_cast<Shared*>(place);
