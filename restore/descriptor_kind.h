@@ -56,8 +56,8 @@ class MakeContext {
   void close(int descriptor);
   /// F_SETFL where the description's flags differ from `made_with`.
   void set_flags(Arg descriptor, const image::OpenFile& file, uint32_t made_with);
-  /// Whether the checkpoint was made under this boot of this machine.
-  [[nodiscard]] bool is_same_boot() const;
+  /// Of the dump.
+  [[nodiscard]] std::string_view boot_id() const { return boot_id_; }
   /// Emits the opening of "/proc/self/fd/`number`".
   [[nodiscard]] Slot reopen(int number, uint32_t flags);
 
@@ -87,6 +87,15 @@ class FinishContext {
   [[nodiscard]] virtual bool is_first_with(std::initializer_list<uint32_t> open_file_ids) const = 0;
 };
 
+/// What a kind's `conclude` works with, in this process.
+struct ConcludeContext {
+  int descriptor;            // a copy of the task's
+  std::string_view boot_id;  // of the dump
+};
+
+/// Whether a checkpoint with this boot id was made under this boot of this machine.
+[[nodiscard]] bool is_same_boot(std::string_view boot_id);
+
 /// A kind of open file description. One record may make several (the ends of a pipe).
 struct Kind {
   RecordType type;
@@ -96,9 +105,11 @@ struct Kind {
   void (*make)(const google::protobuf::Message&, MakeContext&);
   /// Emits what needs descriptors in their places, for each table that has one of the record's. May be null.
   void (*finish)(const google::protobuf::Message&, FinishContext&);
-  /// Does what needs other tasks and process groups, when all exist, through a copy of the descriptor in this
-  /// process. May be null. Throws Error.
-  void (*conclude)(const google::protobuf::Message&, int descriptor) = nullptr;
+  /// Does what needs other tasks and process groups, or is best done late, when all exist, through a copy of
+  /// the descriptor in this process. May be null. Throws Error.
+  void (*conclude)(const google::protobuf::Message&, const ConcludeContext&) = nullptr;
+  /// Whether a record needs that. Null: all do.
+  bool (*concludes)(const google::protobuf::Message&) = nullptr;
 };
 
 /// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.

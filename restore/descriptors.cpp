@@ -7,82 +7,27 @@
 
 #include <algorithm>
 
-#include "images-format/file_lock.pb.h"
 #include "kernel/error.h"
 #include "kernel/pidfd.h"
 #include "parasite/native.h"
 #include "restore/descriptor_kind.h"
+#include "restore/descriptor_state.h"
 #include "restore/file_lock.h"
 #include "restore/signal_owner.h"
 
 namespace godwit {
 
-using making::kKinds;
 using making::kScratchNumbers;
 
 namespace {
 
-constexpr uint32_t kHighestDescriptor = 1U << 30;  // the kernel's own limit of fs.nr_open is just below
-// The coordinator's own files (the image among them) stand below; what tasks inherit must not hit them.
-constexpr int kCoordinatorsOwn = 256;
 // Where all lower numbers are taken, freshly made descriptors get the next ones above: two at once, by
 // pipe2(2) and socketpair(2). Scratch numbers lie above these.
 constexpr int kFreshAtOnce = 2;
 constexpr size_t kNativeBytes = size_t{64} << 20;  // room; only what is used costs memory
 constexpr size_t kNativeBatch = size_t{8} << 20;
 
-/// One descriptor.
-struct Use {
-  size_t table;
-  int fd;
-  bool close_on_exec;
-};
-
-/// A record, and with it all descriptions that are made together.
-struct Unit {
-  const making::Kind* kind;
-  const google::protobuf::Message* record;
-  std::vector<uint32_t> open_file_ids;
-  bool shared = false;  // used by several tables: made by the coordinator
-  int lowest = -1;      // otherwise the first of its numbers; -1: not used at all
-  size_t table = 0;     // and its table
-};
-
-struct Description {
-  size_t unit;
-  const image::OpenFile* file;
-  std::vector<Use> uses;  // by table and number, ascending
-  int inherited = -1;     // where tasks inherit it from
-};
-
-struct Table {
-  const image::DescriptorTable* record;
-  pid_t owner = 0;                                      // the first task with it: who fills it
-  std::vector<size_t> units;                            // made there, by lowest number
-  std::map<int, const image::Descriptor*> descriptors;  // by number
-};
-
 }  // namespace
-
-struct DescriptorPlan::State {
-  std::vector<Unit> units;
-  std::map<uint32_t, Description> descriptions;
-  std::vector<Table> tables;
-  std::map<uint32_t, size_t> table_by_id;
-  std::vector<const image::FileLock*> locks;
-  std::string_view boot_id;  // of the dump
-  int first_free = kCoordinatorsOwn;
-  int first_scratch = 0;
-  std::vector<int> made;  // descriptors of this process for tasks to inherit
-
-  void add_units(const CheckpointImage& image);
-  void add_tables(const CheckpointImage& image);
-  void decide_makers();
-  [[nodiscard]] std::string name(const Unit& unit) const;
-  [[nodiscard]] std::string name(uint32_t id) const;
-  void set_subject(ScriptBuilder& script, const Unit& unit) const;
-  [[nodiscard]] const Table* owned_table(const image::Task& task) const;
-};
 
 namespace {
 
@@ -109,6 +54,15 @@ class TablePlace : public making::Destination {
     }
     if (placed < 0) {
       script_.call("close the descriptor", SYS_close, {descriptor});
+    }
+  }
+
+  /// What was inherited at `from`.
+  void take(int from, const Use& use) {
+    if (from != use.fd) {
+      duplicate(from, use);
+    } else if (use.close_on_exec) {
+      script_.call("make the descriptor close-on-exec", SYS_fcntl, {use.fd, F_SETFD, FD_CLOEXEC});
     }
   }
 
@@ -158,14 +112,14 @@ class TableFinish : public making::FinishContext {
 
   [[nodiscard]] int number_of(uint32_t open_file_id) const override {
     const auto found = state_.descriptions.find(open_file_id);
-    return found == state_.descriptions.end() ? -1 : number_in(found->second, table_);
+    return found == state_.descriptions.end() ? -1 : State::number_in(found->second, table_);
   }
 
   [[nodiscard]] bool is_first_with(std::initializer_list<uint32_t> ids) const override {
     for (size_t table = 0; table < state_.tables.size(); ++table) {
       const bool has_all = std::all_of(ids.begin(), ids.end(), [&](uint32_t id) {
         const auto found = state_.descriptions.find(id);
-        return found != state_.descriptions.end() && number_in(found->second, table) >= 0;
+        return found != state_.descriptions.end() && State::number_in(found->second, table) >= 0;
       });
       if (has_all) {
         return table == table_;
@@ -175,12 +129,6 @@ class TableFinish : public making::FinishContext {
   }
 
  private:
-  static int number_in(const Description& description, size_t table) {
-    const auto found = std::lower_bound(description.uses.begin(), description.uses.end(), table,
-                                        [](const Use& use, size_t wanted) { return use.table < wanted; });
-    return found == description.uses.end() || found->table != table ? -1 : found->fd;
-  }
-
   const State& state_;
   size_t table_;
 };
@@ -206,132 +154,66 @@ void allow_descriptors(int above) {
   }
 }
 
+/// The numbers at which a table has what was inherited there, ascending.
+std::vector<int> in_place_of(const State& state, const Table* table) {
+  std::vector<int> numbers;
+  for (const int number : state.in_place) {
+    if (table == nullptr) {
+      break;
+    }
+    const auto found = table->descriptors.find(number);
+    if (found != table->descriptors.end() &&
+        state.descriptions.at(found->second->open_file_id()).inherited == number) {
+      numbers.push_back(number);
+    }
+  }
+  return numbers;
+}
+
+/// Emits the closing of all descriptors below `end` but `kept` (ascending).
+void close_all_but(const std::vector<int>& kept, int end, ScriptBuilder& script) {
+  int cursor = 0;
+  const auto close_until = [&](int number) {
+    if (number > cursor) {
+      script.call("close what is the coordinator's", SYS_close_range, {cursor, number - 1, 0});
+    }
+    cursor = number + 1;
+  };
+  for (const int number : kept) {
+    close_until(number);
+  }
+  close_until(end);
+}
+
+bool is_free(int number) {
+  return ::fcntl(number, F_GETFD) < 0;
+}
+
+/// Freshly made descriptors must get numbers below those that are inherited in place.
+bool has_room_below() {
+  constexpr int kEnough = 32;
+  for (int number = kCoordinatorsOwn - kEnough; number < kCoordinatorsOwn; ++number) {
+    if (!is_free(number)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Where this process has something of its own at a number of the image, tasks inherit from above after all.
+void give_up_taken_places(State& state) {
+  if (!state.in_place.empty() &&
+      (!has_room_below() || !std::all_of(state.in_place.begin(), state.in_place.end(), is_free))) {
+    state.in_place.clear();
+    for (auto& [id, description] : state.descriptions) {
+      description.inherited = -1;
+    }
+  }
+}
+
 }  // namespace
 
-void DescriptorPlan::State::add_units(const CheckpointImage& image) {
-  for (const Record& record : image.records()) {
-    if (record.type == RecordType::FileLock) {
-      locks.push_back(static_cast<const image::FileLock*>(record.message.get()));
-      continue;
-    }
-    const auto kind = std::find_if(kKinds.begin(), kKinds.end(),
-                                   [&](const making::Kind* one) { return one->type == record.type; });
-    if (kind == kKinds.end()) {
-      continue;
-    }
-    Unit unit{};
-    unit.kind = *kind;
-    unit.record = record.message.get();
-    for (const image::OpenFile* file : (*kind)->open_files(*record.message)) {
-      unit.open_file_ids.push_back(file->id());
-      // Flags that only open(2) knows are never those of an open file; in an image they would do harm.
-      if ((file->flags() & (O_CREAT | O_EXCL | O_TRUNC)) != 0) {
-        throw error("open file {} has impossible flags {:#o}", file->id(), file->flags());
-      }
-      if (file->id() == 0 ||
-          !descriptions.try_emplace(file->id(), Description{units.size(), file, {}, -1}).second) {
-        throw error("open file {} is described twice", file->id());
-      }
-    }
-    units.push_back(std::move(unit));
-  }
-}
-
-void DescriptorPlan::State::add_tables(const CheckpointImage& image) {
-  for (const image::DescriptorTable* record : image.all<image::DescriptorTable>()) {
-    const size_t index = tables.size();
-    if (!table_by_id.try_emplace(record->id(), index).second) {
-      throw error("descriptor table {} is there twice", record->id());
-    }
-    Table& table = tables.emplace_back();
-    table.record = record;
-    for (const image::Descriptor& descriptor : record->descriptors()) {
-      const auto description = descriptions.find(descriptor.open_file_id());
-      if (description == descriptions.end() || descriptor.fd() >= kHighestDescriptor) {
-        throw error("descriptor {} of table {} leads to nothing", descriptor.fd(), record->id());
-      }
-      const int fd = static_cast<int>(descriptor.fd());
-      if (!table.descriptors.try_emplace(fd, &descriptor).second) {
-        throw error("descriptor {} of table {} is there twice", fd, record->id());
-      }
-      first_free = std::max(first_free, fd + 1);
-    }
-    for (const image::Descriptor& descriptor : record->descriptors()) {
-      descriptions.at(descriptor.open_file_id())
-          .uses.push_back({index, static_cast<int>(descriptor.fd()), descriptor.close_on_exec()});
-    }
-  }
-  for (const image::Task* task : image.all<image::Task>()) {
-    const auto found = table_by_id.find(task->descriptor_table_id());
-    if (found != table_by_id.end() && tables[found->second].owner == 0 && task->pid_size() > 0) {
-      tables[found->second].owner = task->pid(0);
-    }
-  }
-}
-
-/// A unit that only one table uses is made by the task that fills the table, any other by the coordinator.
-void DescriptorPlan::State::decide_makers() {
-  for (size_t i = 0; i < units.size(); ++i) {
-    Unit& unit = units[i];
-    for (const uint32_t id : unit.open_file_ids) {
-      std::vector<Use>& uses = descriptions.at(id).uses;
-      std::sort(uses.begin(), uses.end(),
-                [](const Use& a, const Use& b) { return std::tie(a.table, a.fd) < std::tie(b.table, b.fd); });
-      for (const Use& use : uses) {
-        unit.shared = unit.shared || (unit.lowest >= 0 && unit.table != use.table);
-        unit.lowest = unit.lowest < 0 ? use.fd : std::min(unit.lowest, use.fd);
-        unit.table = use.table;
-      }
-    }
-    if (unit.lowest >= 0 && !unit.shared) {
-      tables[unit.table].units.push_back(i);
-    }
-  }
-  for (Table& table : tables) {
-    std::sort(table.units.begin(), table.units.end(),
-              [&](size_t a, size_t b) { return units[a].lowest < units[b].lowest; });
-  }
-}
-
-std::string DescriptorPlan::State::name(uint32_t id) const {
-  const Description& description = descriptions.at(id);
-  const std::string_view kind = units[description.unit].kind->name;
-  if (description.uses.empty()) {
-    return fmt::format("open file {} ({})", id, kind);
-  }
-  const Use& use = description.uses.front();
-  return fmt::format("descriptor {} of task {} ({})", use.fd, tables[use.table].owner, kind);
-}
-
-std::string DescriptorPlan::State::name(const Unit& unit) const {
-  for (const uint32_t id : unit.open_file_ids) {
-    if (!descriptions.at(id).uses.empty()) {
-      return name(id);
-    }
-  }
-  return std::string(unit.kind->name);
-}
-
-void DescriptorPlan::State::set_subject(ScriptBuilder& script, const Unit& unit) const {
-  script.subject([this, &unit] { return name(unit); });
-}
-
-const Table* DescriptorPlan::State::owned_table(const image::Task& task) const {
-  const auto found = table_by_id.find(task.descriptor_table_id());
-  if (found == table_by_id.end() || task.pid_size() == 0 || tables[found->second].owner != task.pid(0)) {
-    return nullptr;
-  }
-  return &tables[found->second];
-}
-
-DescriptorPlan::DescriptorPlan(const CheckpointImage& image) : state_(std::make_unique<State>()) {
-  for (const image::Checkpoint* header : image.all<image::Checkpoint>()) {
-    state_->boot_id = header->boot_id();
-  }
-  state_->add_units(image);
-  state_->add_tables(image);
-  state_->decide_makers();
-}
+DescriptorPlan::DescriptorPlan(const CheckpointImage& image) : state_(std::make_unique<State>(image)) {}
 
 DescriptorPlan::~DescriptorPlan() {
   for (const int fd : state_->made) {
@@ -351,6 +233,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
                                  int first_descriptor) {
   State& state = *state_;
   state.first_scratch = first_descriptor;
+  give_up_taken_places(state);
   std::vector<const Unit*> shared;
   for (const Unit& unit : state.units) {
     if (!unit.shared) {
@@ -359,7 +242,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
     shared.push_back(&unit);
     for (const uint32_t id : unit.open_file_ids) {
       Description& description = state.descriptions.at(id);
-      if (!description.uses.empty()) {
+      if (!description.uses.empty() && description.inherited < 0) {
         description.inherited = state.first_scratch++;
       }
     }
@@ -367,7 +250,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
   state.first_scratch += kFreshAtOnce;
   allow_descriptors(next_descriptor());
   for (int number = first_descriptor; number < next_descriptor(); ++number) {
-    if (::fcntl(number, F_GETFD) >= 0) {
+    if (!is_free(number)) {
       throw error("descriptor {} of this process is in the way of those that tasks inherit", number);
     }
   }
@@ -397,6 +280,7 @@ void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, 
                                 const std::map<uint32_t, int>& shared_memory) {
   const State& state = *state_;
   const Table* table = state.owned_table(task);
+  close_all_but(in_place_of(state, table), state.first_free, script);
   if (table == nullptr) {
     return;
   }
@@ -406,8 +290,8 @@ void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, 
     const Description& description = state.descriptions.at(descriptor.open_file_id());
     if (description.inherited >= 0) {
       state.set_subject(script, state.units[description.unit]);
-      place.duplicate(description.inherited,
-                      {index, static_cast<int>(descriptor.fd()), descriptor.close_on_exec()});
+      place.take(description.inherited,
+                 {index, static_cast<int>(descriptor.fd()), descriptor.close_on_exec()});
     }
   }
   making::MakeContext context(script, files, shared_memory, place, state.first_scratch, state.boot_id);
@@ -466,7 +350,9 @@ void DescriptorPlan::conclude() const {
   const State& state = *state_;
   for (const auto& [id, description] : state.descriptions) {
     const Unit& unit = state.units[description.unit];
-    if (description.uses.empty() || (!description.file->has_owner() && unit.kind->conclude == nullptr)) {
+    const bool concludes = unit.kind->conclude != nullptr &&
+                           (unit.kind->concludes == nullptr || unit.kind->concludes(*unit.record));
+    if (description.uses.empty() || (!description.file->has_owner() && !concludes)) {
       continue;
     }
     const Use& use = description.uses.front();
@@ -475,33 +361,11 @@ void DescriptorPlan::conclude() const {
                    const Fd task = open_pidfd(state.tables[use.table].owner);
                    const Fd copy = copy_descriptor(task.get(), use.fd);
                    apply_signal_owner(description.file->owner(), copy.get());
-                   if (unit.kind->conclude != nullptr) {
-                     unit.kind->conclude(*unit.record, copy.get());
+                   if (concludes) {
+                     unit.kind->conclude(*unit.record, {copy.get(), state.boot_id});
                    }
                  });
   }
-}
-
-std::string DescriptorPlan::describe() const {
-  const State& state = *state_;
-  std::string text;
-  for (const auto& [id, description] : state.descriptions) {
-    const Unit& unit = state.units[description.unit];
-    const std::string maker = unit.shared       ? "the coordinator"
-                              : unit.lowest < 0 ? "nobody"
-                                                : fmt::format("task {}", state.tables[unit.table].owner);
-    text += fmt::format("open file {}: {}, made by {}", id, unit.kind->name, maker);
-    size_t table = SIZE_MAX;
-    for (const Use& use : description.uses) {
-      if (use.table != table) {
-        table = use.table;
-        text += fmt::format("; task {}:", state.tables[table].owner);
-      }
-      text += fmt::format(" {}{}", use.fd, use.close_on_exec ? " (close-on-exec)" : "");
-    }
-    text += '\n';
-  }
-  return text;
 }
 
 }  // namespace godwit

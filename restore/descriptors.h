@@ -21,8 +21,9 @@ class DescriptorPlan {
   explicit DescriptorPlan(const CheckpointImage& image);
   ~DescriptorPlan();
 
-  /// Runs the makers of what several descriptor tables share, in this process, at numbers from
-  /// `first_descriptor` up (above every number that the image uses), for tasks to inherit.
+  /// Runs the makers of what several descriptor tables share, in this process, for tasks to inherit: at its
+  /// own number if that is the same in all of them, otherwise at numbers from `first_descriptor` up (above
+  /// every number that the image uses).
   /// `shared_memory`: descriptor of this process for a SharedMemory id.
   /// All numbers from there on must be free and stay so: the tasks use the next ones while they make theirs
   /// (see next_descriptor). Raises this process's soft limit of descriptors if that is needed, which tasks
@@ -30,8 +31,8 @@ class DescriptorPlan {
   void make_shared(const FileOpener& files, const std::map<uint32_t, int>& shared_memory,
                    int first_descriptor);
 
-  /// Emits the filling of a task's table. At that point the task has only what it inherited from the
-  /// coordinator, all above the image's numbers; closing that is the caller's affair, before `finish`.
+  /// Emits the filling of a task's table, in which is only what it inherited from the coordinator. What lies
+  /// above the image's numbers is for the caller to close, before `finish`.
   void emit_place(ScriptBuilder& script, const image::Task& task, const FileOpener& files,
                   const std::map<uint32_t, int>& shared_memory);
   /// Emits what needs all descriptors in place: epoll watches, locks. Afterwards nothing may be closed in

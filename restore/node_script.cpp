@@ -14,6 +14,7 @@
 #include <map>
 
 #include "kernel/error.h"
+#include "kernel/signal_action.h"
 
 namespace godwit {
 
@@ -22,14 +23,6 @@ namespace {
 using Words = NodeWords;
 
 constexpr int kFirstRealTimeSignal = 32;  // as the kernel counts them
-
-// The kernel's struct sigaction.
-struct KernelAction {
-  uint64_t handler;
-  uint64_t flags;
-  uint64_t restorer;
-  uint64_t mask;
-};
 
 /// Writes the script of one node. Its children's scripts have been written already.
 class NodeScript {
@@ -105,7 +98,7 @@ class NodeScript {
     }
     if (has_stopped_children()) {
       // Their stops are made again now, and must not be signalled a second time.
-      const KernelAction quiet{0, SA_NOCLDSTOP, 0, 0};
+      const KernelSigaction quiet{0, SA_NOCLDSTOP, 0, 0};
       script_.call("set a signal action", SYS_rt_sigaction,
                    {SIGCHLD, script_.object(quiet), 0, sizeof(uint64_t)});
     }
@@ -295,7 +288,6 @@ class NodeScript {
       return;
     }
     wait_for_sharers(node_);
-    script_.call("close what is the coordinator's", SYS_close_range, {0, context_.first_descriptor - 1, 0});
     context_.descriptors.emit_place(script_, *node_.task, context_.layout.files,
                                     context_.layout.shared_memory);
     about_node();
@@ -428,7 +420,7 @@ class NodeScript {
                    {SIG_SETMASK, script_.object(uint64_t{0}), 0, sizeof(uint64_t)});
       if (signal != SIGKILL) {
         script_.call("set a signal action", SYS_rt_sigaction,
-                     {signal, script_.object(KernelAction{}), 0, sizeof(uint64_t)});
+                     {signal, script_.object(KernelSigaction{}), 0, sizeof(uint64_t)});
       }
       script_.call("die again", SYS_kill, {node_.pid, signal});
     }

@@ -4,7 +4,11 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "images-format/timerfd.pb.h"
+#include "kernel/clock.h"
+#include "kernel/error.h"
 #include "kernel/fd.h"
 #include "restore/descriptor_kind.h"
 
@@ -20,8 +24,12 @@ timespec to_timespec(uint64_t nanoseconds) {
 }
 
 /// Clocks other than that of the world begin anew with each boot: there an absolute time says nothing.
-bool clock_goes_on(int clock, const MakeContext& context) {
-  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM || context.is_same_boot();
+bool clock_goes_on(int clock, std::string_view boot_id) {
+  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM || is_same_boot(boot_id);
+}
+
+bool is_absolute(const image::TimerFd& record, std::string_view boot_id) {
+  return record.expires_ns() != 0 && clock_goes_on(record.clock(), boot_id);
 }
 
 /// When the first of the unread expirations of a periodic timer was: armed for that moment, the kernel counts
@@ -38,7 +46,7 @@ uint64_t first_unread_ns(const image::TimerFd& record) {
 /// Returns the expirations that are still to be set.
 uint64_t arm(const image::TimerFd& record, MakeContext& context, Slot timer) {
   ScriptBuilder& script = context.script;
-  const bool absolute = record.expires_ns() != 0 && clock_goes_on(record.clock(), context);
+  const bool absolute = is_absolute(record, context.boot_id());
   const uint64_t first = absolute ? first_unread_ns(record) : 0;
   itimerspec value{};
   if (absolute) {
@@ -72,9 +80,44 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
   context.deliver(record.open_file(), timer);
 }
 
+bool has_ticks_and_goes_on(const google::protobuf::Message& message) {
+  const auto& record = static_cast<const image::TimerFd&>(message);
+  return record.ticks() != 0 && record.interval_ns() != 0 && record.remaining_ns() != 0;
+}
+
+/// Setting a timer forgets its ticks, and setting the ticks forgets one that has come since: so both are done
+/// again until the timer hasn't expired in between. (One with an absolute time counts by itself.)
+void conclude(const google::protobuf::Message& message, const ConcludeContext& context) {
+  const auto& record = static_cast<const image::TimerFd&>(message);
+  if (is_absolute(record, context.boot_id)) {
+    return;
+  }
+  // What is about to expire before it can be set is given those ticks now.
+  constexpr uint64_t kSoon = 200'000;
+  const uint64_t interval = std::min(record.interval_ns(), UINT64_MAX - kSoon);
+  const uint64_t due =
+      record.remaining_ns() >= kSoon ? 0 : (kSoon - record.remaining_ns() + interval - 1) / interval;
+  const uint64_t left = record.remaining_ns() + due * interval;
+  const uint64_t ticks = record.ticks() + due;
+  const itimerspec value{to_timespec(record.interval_ns()), to_timespec(left)};
+  constexpr int kTries = 1000;
+  for (int i = 0; i < kTries; ++i) {
+    const uint64_t start = monotonic_ns();
+    if (::timerfd_settime(context.descriptor, 0, &value, nullptr) != 0 ||
+        ::ioctl(context.descriptor, kSetTicks, &ticks) != 0) {
+      throw errno_error("cannot set its time and ticks");
+    }
+    if (monotonic_ns() - start < left) {
+      return;
+    }
+  }
+  throw error("it expires before its ticks can be set");
+}
+
 }  // namespace
 
-constinit const Kind kTimerFd{RecordType::TimerFd, "timerfd", single_open_file<image::TimerFd>, make,
-                              nullptr};
+constinit const Kind kTimerFd{
+    RecordType::TimerFd,  "timerfd", single_open_file<image::TimerFd>, make, nullptr, conclude,
+    has_ticks_and_goes_on};
 
 }  // namespace godwit::making

@@ -122,7 +122,6 @@ void dump_descriptors(pid_t first, pid_t second, MemoryWriter& writer) {
 void fill_table(DescriptorPlan& plan, const image::Task& task, const FileOpener& files,
                 const NativeScripts& native) {
   const auto first = static_cast<unsigned>(plan.first_free_descriptor());
-  ::close_range(0, first - 1, 0);
   ScriptBuilder placing = native.script();
   plan.emit_place(placing, task, files, {});
   native.run(placing);

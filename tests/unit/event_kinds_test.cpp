@@ -10,6 +10,9 @@
 #include <array>
 #include <string>
 
+#include "images-format/timerfd.pb.h"
+#include "kernel/fd.h"
+#include "restore/descriptor_kind.h"
 #include "tests/unit/descriptor_kinds.h"
 
 namespace godwit::testing {
@@ -69,6 +72,27 @@ TEST_F(DescriptorKinds, TimerFdsGoOn) {
                   REQUIRE(::timerfd_gettime(6, &value) == 0 && value.it_value.tv_sec >= 3590);
                 }),
             "");
+}
+
+/// It expires in the moment between the setting of its time and that of its ticks.
+TEST_F(DescriptorKinds, ATimerFdThatIsAboutToExpireLosesNoTick) {
+  const Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
+  ASSERT_TRUE(timer);
+  image::TimerFd record;
+  record.set_clock(CLOCK_MONOTONIC);
+  record.set_ticks(5);
+  record.set_remaining_ns(1);
+  record.set_interval_ns(uint64_t{1000} * 1'000'000'000);
+  ASSERT_NE(making::kTimerFd.conclude, nullptr);
+  ASSERT_TRUE(making::kTimerFd.concludes(record));
+  making::kTimerFd.conclude(record, {timer.get(), {}});
+  uint64_t ticks = 0;
+  ASSERT_EQ(::read(timer.get(), &ticks, sizeof ticks), ssize_t{sizeof ticks});
+  EXPECT_EQ(ticks, 6U);
+  itimerspec value{};
+  ASSERT_EQ(::timerfd_gettime(timer.get(), &value), 0);
+  EXPECT_EQ(value.it_interval.tv_sec, 1000);
+  EXPECT_GE(value.it_value.tv_sec, 990);
 }
 
 TEST_F(DescriptorKinds, SignalFdsKeepTheirMask) {

@@ -1,5 +1,5 @@
 // One task with as many descriptors as its hard limit lets be restored, of mixed kinds: 15,000, if the limit
-// is that high.
+// is that high. With a second argument "forked" a child has all of them too.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -141,9 +141,27 @@ int main(int argc, char** argv) {
     all.push_back(open_one(number));
     highest = std::max(all.back().fd, all.back().other);
   }
+  const bool forked = argc > 2 && strcmp(argv[2], "forked") == 0;
+  const auto child = forked ? static_cast<pid_t>(must(fork(), "fork")) : 0;
+  if (forked && child == 0) {
+    mark("child");
+    wait_to_go_on();
+    for (const Opened& one : all) {
+      check_equal(syscall(SYS_kcmp, getpid(), getppid(), 0, one.fd, one.fd), 0, "shared with the parent");
+    }
+    mark("seen");
+    finish_child();
+  }
+  if (forked) {
+    wait_for_mark("child");
+  }
 
   say_ready();
   wait_to_go_on();
+  if (forked) {
+    wait_for_mark("seen");
+    expect_end(child);
+  }
   // Watchers first: they see what has not been read yet.
   for (const Opened& one : all) {
     if (one.kind == kWatcher) {

@@ -1,0 +1,42 @@
+// A restore has the hard limit of descriptors that its tree has: it must get by with little more than the
+// tree itself.
+#include <sys/resource.h>
+
+#include "kernel/error.h"
+#include "tests/e2e/proc.h"
+#include "tests/e2e/round_trip.h"
+
+namespace godwit::e2e {
+
+namespace {
+
+constexpr rlim_t kHardLimit = 4096;
+
+class DescriptorLimit : public testing::Test {
+ protected:
+  Reaper reaper_;
+  TemporaryDirectory images_;
+};
+
+TEST_F(DescriptorLimit, AForkedPairSharesMoreThanHalf) {
+  const std::string limit = fmt::format("--nofile={}:{}", kHardLimit, kHardLimit);
+  Workload workload(0, [&](const TemporaryDirectory& directory) {
+    return std::vector<std::string>{"/usr/bin/prlimit", limit,
+                                    std::string(WORKLOAD_DIR) + "/many_descriptors", directory.path(),
+                                    "forked"};
+  });
+  ASSERT_GT(numbers_in(fmt::format("/proc/{}/fd", workload.root())).size(), kHardLimit / 2);
+  const Snapshot before = observe_at_rest(workload.root());
+  const Outcome dumped = dump(workload.root(), images_ / "checkpoint");
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+  const Outcome restored = run({"/usr/bin/prlimit", limit, GODWIT_BINARY, "restore", "-D",
+                                images_ / "checkpoint", "--detach", "--pidfile", images_ / "pid"});
+  ASSERT_TRUE(restored.ok()) << restored.words();
+  const std::vector<std::string> differences = compare_now(before, workload.root());
+  EXPECT_TRUE(differences.empty()) << joined(differences);
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+}  // namespace
+
+}  // namespace godwit::e2e
