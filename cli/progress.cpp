@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ctime>
 
 #include "cli/output.h"
+#include "kernel/clock.h"
 #include "kernel/error.h"
 
 namespace godwit::cli {
@@ -16,22 +16,18 @@ constexpr uint64_t kFirstDrawNs = 300'000'000;
 constexpr uint64_t kRedrawNs = 100'000'000;
 bool drawn = false;
 
-uint64_t now_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
 }  // namespace
 
 ProgressLine::ProgressLine(std::string_view command)
-    : command_(command), terminal_(::isatty(STDERR_FILENO) != 0), next_draw_ns_(now_ns() + kFirstDrawNs) {}
+    : command_(command),
+      terminal_(::isatty(STDERR_FILENO) != 0),
+      next_draw_ns_(monotonic_ns() + kFirstDrawNs) {}
 
 void ProgressLine::update(std::string_view stage, uint64_t bytes, uint64_t total_bytes, uint64_t tasks) {
   if (!terminal_) {
     return;
   }
-  const uint64_t now = now_ns();
+  const uint64_t now = monotonic_ns();
   if (now < next_draw_ns_) {
     return;
   }

@@ -213,7 +213,7 @@ uint32_t DescriptorCollector::collect(pid_t pid) {
   size_t low = 0;
   for (size_t high = order.size(); low < high;) {
     const size_t middle = (low + high) / 2;
-    const auto compared = compare_descriptor_tables(pid, context.table_pids[order[middle]]);
+    const auto compared = compare(Shared::DescriptorTable, pid, context.table_pids[order[middle]]);
     if (compared == 0) {
       return context.tables[order[middle]].id();
     }

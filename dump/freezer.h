@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kernel/clock.h"
 #include "kernel/procfs.h"
 
 namespace godwit {
@@ -81,8 +82,5 @@ class Freezer {
   std::vector<FrozenTask> tasks_;
   std::unordered_map<pid_t, Thread> threads_;  // seized, by tid
 };
-
-/// CLOCK_MONOTONIC in ns.
-[[nodiscard]] uint64_t monotonic_ns();
 
 }  // namespace godwit

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <array>
-#include <ctime>
 
 #include "images-format/hash.h"
 #include "images-format/page_store.h"
+#include "kernel/clock.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/procfs.h"
@@ -19,12 +19,6 @@ namespace godwit {
 namespace {
 
 constexpr uint32_t kFormatVersion = 1;
-
-uint64_t clock_ns(clockid_t clock) {
-  timespec now{};
-  ::clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 /// All tasks have the kernel's vdso, and so do we.
 void describe_vdso(image::Vdso& vdso) {

@@ -2,19 +2,11 @@
 
 #include <sys/types.h>
 
-#include <compare>
-#include <cstdint>
-#include <optional>
 #include <set>
 
+#include "kernel/kcmp.h"
+
 namespace godwit {
-
-/// What kcmp(2) compares between two tasks.
-enum class Shared : uint8_t { AddressSpace, Filesystem, DescriptorTable };
-
-/// Whether both have the same one, and if not an order between them that lasts until the next boot.
-/// Throws Error.
-[[nodiscard]] std::strong_ordering compare(Shared what, pid_t a, pid_t b);
 
 /// Tasks, of which each stands for those that share something with it. n tasks are told apart by
 /// n log n comparisons.

@@ -5,19 +5,12 @@
 
 #include "dump/collectors.h"
 #include "kernel/ptrace.h"
+#include "kernel/signal_action.h"
 
 namespace godwit {
 
 namespace {
 
-/// struct sigaction as rt_sigaction(2) has it on x86-64.
-struct KernelAction {
-  uint64_t handler;
-  uint64_t flags;
-  uint64_t restorer;
-  uint64_t mask;
-};
-static_assert(sizeof(KernelAction) == 32);
 constexpr int kSignals = 64;
 
 void append(const std::vector<ptrace::SignalInfo>& from,
@@ -39,14 +32,14 @@ void collect_process_signals(pid_t pid, image::Task& record) {
 }
 
 void ask_signal_actions(ScriptBuilder& script, Answers& answers, image::Task& record) {
-  const uint64_t actions = script.reserve(sizeof(KernelAction) * kSignals);
+  const uint64_t actions = script.reserve(sizeof(KernelSigaction) * kSignals);
   for (int signal = 1; signal <= kSignals; ++signal) {
-    const uint64_t at = actions + sizeof(KernelAction) * static_cast<uint64_t>(signal - 1);
+    const uint64_t at = actions + sizeof(KernelSigaction) * static_cast<uint64_t>(signal - 1);
     script.call("read signal actions", SYS_rt_sigaction, {signal, 0, at, 8});
   }
   answers.emplace_back([actions, &record](const ScriptBuilder& ran) {
     for (uint32_t signal = 1; signal <= kSignals; ++signal) {
-      const auto action = ran.read<KernelAction>(actions + sizeof(KernelAction) * (signal - 1));
+      const auto action = ran.read<KernelSigaction>(actions + sizeof(KernelSigaction) * (signal - 1));
       if (action.handler == 0 && action.flags == 0) {
         continue;
       }

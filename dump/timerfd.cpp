@@ -3,6 +3,7 @@
 
 #include "dump/descriptor_kind.h"
 #include "images-format/timerfd.pb.h"
+#include "kernel/clock.h"
 #include "kernel/error.h"
 
 namespace godwit::collecting {
@@ -47,14 +48,6 @@ clockid_t telling(clockid_t clock) {
   }
 }
 
-uint64_t now(clockid_t clock) {
-  timespec time{};
-  if (::clock_gettime(clock, &time) != 0) {
-    throw errno_error("cannot read clock {}", clock);
-  }
-  return static_cast<uint64_t>(time.tv_sec) * kNanoseconds + static_cast<uint64_t>(time.tv_nsec);
-}
-
 /// A periodic timer that has expired stands still until somebody asks: then the kernel counts what has
 /// been missed and starts it again.
 FdInfo refreshed_info(const Description& description, Context& context) {
@@ -78,7 +71,7 @@ void collect(std::span<const Description* const> descriptions, Context& context)
     record->set_remaining_ns(parse_time(field("it_value")));
     record->set_interval_ns(parse_time(field("it_interval")));
     if ((record->settime_flags() & TFD_TIMER_ABSTIME) != 0 && record->remaining_ns() != 0) {
-      record->set_expires_ns(now(telling(record->clock())) + record->remaining_ns());
+      record->set_expires_ns(clock_ns(telling(record->clock())) + record->remaining_ns());
     }
     context.add(std::move(record));
   }

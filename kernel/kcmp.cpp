@@ -29,8 +29,9 @@ std::strong_ordering compare_open_files(pid_t a, int fd_a, pid_t b, int fd_b) {
   return compare(a, b, KCMP_FILE, static_cast<unsigned long>(fd_a), static_cast<unsigned long>(fd_b));
 }
 
-std::strong_ordering compare_descriptor_tables(pid_t a, pid_t b) {
-  return compare(a, b, KCMP_FILES, 0, 0);
+std::strong_ordering compare(Shared what, pid_t a, pid_t b) {
+  constexpr int kTypes[] = {KCMP_VM, KCMP_FS, KCMP_FILES};
+  return compare(a, b, kTypes[static_cast<size_t>(what)], 0, 0);
 }
 
 bool is_watched_by(pid_t pid, int fd, pid_t epoll_pid, int epoll, int watched, unsigned nth) {

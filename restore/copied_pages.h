@@ -4,9 +4,9 @@
 #include <map>
 #include <vector>
 
+#include "plan/plan.h"
 #include "restore/memory.h"
 #include "restore/mm.h"
-#include "plan/plan.h"
 
 namespace godwit {
 

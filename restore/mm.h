@@ -8,8 +8,8 @@
 #include "images-format/mm.pb.h"
 #include "images-format/page_store.h"
 #include "parasite/script_builder.h"
-#include "restore/file.h"
 #include "plan/plan.h"
+#include "restore/file.h"
 #include "restore/region.h"
 #include "restore/vdso.h"
 

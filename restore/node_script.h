@@ -3,9 +3,9 @@
 #include <map>
 #include <vector>
 
+#include "plan/plan.h"
 #include "restore/descriptors.h"
 #include "restore/mm.h"
-#include "plan/plan.h"
 #include "restore/region.h"
 #include "restore/state.h"
 

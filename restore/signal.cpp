@@ -3,19 +3,12 @@
 #include <csignal>
 #include <set>
 
+#include "kernel/signal_action.h"
 #include "restore/state.h"
 
 namespace godwit {
 
 namespace {
-
-// The kernel's struct sigaction, which isn't glibc's.
-struct KernelAction {
-  uint64_t handler;
-  uint64_t flags;
-  uint64_t restorer;
-  uint64_t mask;
-};
 
 constexpr size_t kSiginfoBytes = 128;
 
@@ -24,13 +17,13 @@ constexpr size_t kSiginfoBytes = 128;
 void emit_signal_actions(ScriptBuilder& script, const image::Task& task, const Baseline& baseline) {
   uint64_t listed = 0;
   for (const auto& action : task.signal_actions().action()) {
-    const KernelAction kernel{action.handler(), action.flags(), action.restorer(), action.mask()};
+    const KernelSigaction kernel{action.handler(), action.flags(), action.restorer(), action.mask()};
     script.call("set a signal action", SYS_rt_sigaction,
                 {action.signal(), script.object(kernel), 0, sizeof(uint64_t)});
     listed |= uint64_t{1} << (action.signal() - 1);
   }
   // Children inherit what the coordinator ignores; and SIGCHLD was set up for the time of building.
-  const KernelAction by_default{};
+  const KernelSigaction by_default{};
   for (int signal = 1; signal <= 64; ++signal) {
     const uint64_t bit = uint64_t{1} << (signal - 1);
     if ((listed & bit) == 0 && (signal == SIGCHLD || (baseline.status.ignored & bit) != 0)) {
