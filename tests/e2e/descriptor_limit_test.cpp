@@ -11,6 +11,7 @@ namespace godwit::e2e {
 namespace {
 
 constexpr rlim_t kHardLimit = 4096;
+constexpr rlim_t kLimitOfRestore = kHardLimit + 256;
 
 class DescriptorLimit : public testing::Test {
  protected:
@@ -19,17 +20,17 @@ class DescriptorLimit : public testing::Test {
 };
 
 TEST_F(DescriptorLimit, AForkedPairSharesMoreThanHalf) {
-  const std::string limit = fmt::format("--nofile={}:{}", kHardLimit, kHardLimit);
+  const auto limit = [](rlim_t descriptors) { return fmt::format("--nofile={0}:{0}", descriptors); };
   Workload workload(0, [&](const TemporaryDirectory& directory) {
-    return std::vector<std::string>{"/usr/bin/prlimit", limit,
+    return std::vector<std::string>{"/usr/bin/prlimit", limit(kHardLimit),
                                     std::string(WORKLOAD_DIR) + "/many_descriptors", directory.path(),
                                     "forked"};
   });
-  ASSERT_GT(numbers_in(fmt::format("/proc/{}/fd", workload.root())).size(), kHardLimit / 2);
+  ASSERT_GT(numbers_in(fmt::format("/proc/{}/fd", workload.root())).size(), kLimitOfRestore / 2);
   const Snapshot before = observe_at_rest(workload.root());
   const Outcome dumped = dump(workload.root(), images_ / "checkpoint");
   ASSERT_TRUE(dumped.ok()) << dumped.words();
-  const Outcome restored = run({"/usr/bin/prlimit", limit, GODWIT_BINARY, "restore", "-D",
+  const Outcome restored = run({"/usr/bin/prlimit", limit(kLimitOfRestore), GODWIT_BINARY, "restore", "-D",
                                 images_ / "checkpoint", "--detach", "--pidfile", images_ / "pid"});
   ASSERT_TRUE(restored.ok()) << restored.words();
   const std::vector<std::string> differences = compare_now(before, workload.root());
