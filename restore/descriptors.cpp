@@ -192,12 +192,11 @@ bool is_free(int number) {
 /// Freshly made descriptors must get numbers below those that are inherited in place.
 bool has_room_below() {
   constexpr int kEnough = 32;
-  for (int number = kCoordinatorsOwn - kEnough; number < kCoordinatorsOwn; ++number) {
-    if (!is_free(number)) {
-      return false;
-    }
+  int room = 0;
+  for (int number = kCoordinatorsOwn - 1; number >= 0 && room < kEnough; --number) {
+    room += is_free(number) ? 1 : 0;
   }
-  return true;
+  return room == kEnough;
 }
 
 /// Where this process has something of its own at a number of the image, tasks inherit from above after all.
