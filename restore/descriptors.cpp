@@ -347,7 +347,8 @@ void DescriptorPlan::emit_signals(ScriptBuilder& script, const image::Task& task
 
 void DescriptorPlan::conclude() const {
   const State& state = *state_;
-  for (const auto& [id, description] : state.descriptions) {
+  for (const auto& entry : state.descriptions) {
+    const Description& description = entry.second;
     const Unit& unit = state.units[description.unit];
     const bool concludes = unit.kind->conclude != nullptr &&
                            (unit.kind->concludes == nullptr || unit.kind->concludes(*unit.record));
@@ -355,7 +356,7 @@ void DescriptorPlan::conclude() const {
       continue;
     }
     const Use& use = description.uses.front();
-    with_context([&, number = id] { return state.name(number); },
+    with_context([&] { return state.name(entry.first); },
                  [&] {
                    const Fd task = open_pidfd(state.tables[use.table].owner);
                    const Fd copy = copy_descriptor(task.get(), use.fd);
