@@ -13,6 +13,7 @@
 #include <unordered_set>
 
 #include "dump/interrupted_call.h"
+#include "dump/undertaker.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
@@ -163,6 +164,8 @@ Freezer::~Freezer() {
 
 void Freezer::freeze() {
   began_ns_ = monotonic_ns();
+  Undertaker undertaker;
+  undertaker_ = &undertaker;
   for (bool changed = true; changed;) {
     check_cancelled();
     changed = discover();
@@ -178,6 +181,7 @@ void Freezer::freeze() {
     pause_ns(2 * kMillisecond);
     changed = true;
   }
+  undertaker_ = nullptr;
   forget_strangers();
   for (FrozenTask& task : tasks_) {
     for (const pid_t tid : task.threads) {
@@ -282,6 +286,9 @@ bool Freezer::attach(pid_t pid, pid_t tid, bool in_group_stop, bool only_thread)
     return seize_refused(pid, tid, code);
   }
   threads_.emplace(tid, Thread{.pid = pid});
+  if (tid != pid) {
+    undertaker_->watch(tid);
+  }
   // In a group stop the seizure alone makes the thread report; an interrupt might come after that report
   // and stop the thread once more when injected code is to run.
   if (!in_group_stop) {

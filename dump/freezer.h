@@ -13,6 +13,8 @@
 
 namespace godwit {
 
+class Undertaker;
+
 /// A task of the frozen tree.
 struct FrozenTask {
   procfs::Stat stat;           // read when everything stood still
@@ -80,6 +82,7 @@ class Freezer {
   bool suspend_seccomp_;
   uint64_t began_ns_ = 0;
   std::vector<FrozenTask> tasks_;
+  Undertaker* undertaker_ = nullptr;           // while the tree is being seized
   std::unordered_map<pid_t, Thread> threads_;  // seized, by tid
 };
 
