@@ -96,8 +96,10 @@ bool CommandLine::parse(Arguments arguments) {
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
     parser_->app.parse(std::move(reversed));
-  } catch (const CLI::ConversionError&) {
-    throw UsageError("an option that takes a number got something else");
+  } catch (const CLI::ConversionError& e) {
+    // "Could not convert: -t = one"
+    const std::string_view text = e.what();
+    throw UsageError(fmt::format("not a number: {}", text.substr(text.find(": ") + 2)));
   } catch (const CLI::ParseError& e) {
     throw UsageError(e.what());
   }

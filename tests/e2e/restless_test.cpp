@@ -36,7 +36,8 @@ class KilledTask : public testing::Test {
   /// Returns the number of system calls of the dump.
   long dump_and_kill(long at) {
     const Workload workload("heartbeat", 0);
-    const pid_t victim = tree_of(workload.root()).back();
+    const std::vector<pid_t> before = tree_of(workload.root());
+    const pid_t victim = before.back();
     const std::string image = images_ / std::to_string(at);
     const DrivenEnd end = drive({GODWIT_BINARY, "dump", "-t", std::to_string(workload.root()), "-D", image},
                                 SIGKILL, at, 60, victim);
@@ -47,7 +48,7 @@ class KilledTask : public testing::Test {
       kill_tree(workload.root());
       return end.calls;
     }
-    EXPECT_TRUE(wait_until_gone({workload.root(), victim}));
+    EXPECT_TRUE(wait_until_gone(before));
     const Restored restored = restore(image);
     EXPECT_TRUE(restored.outcome.ok()) << restored.outcome.words();
     const std::vector<pid_t> tree = tree_of(workload.root());
