@@ -1,6 +1,6 @@
-// Where the program begins: it has the kernel map all of its code and data with a few calls, instead of page by
-// page when they are touched, then goes on to the C library's entry. (A page fault takes 14 µs on the virtual
-// machine that docs/performance.md measures; a command took a hundred of them.)
+// Where the program begins: it has the kernel map all of its code and data with a few calls, instead of page
+// by page when they are touched, then goes on to the C library's entry. (A page fault takes 14 µs on the
+// virtual machine that docs/performance.md measures; a command took a hundred of them.)
 #include <elf.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -15,8 +15,8 @@ namespace {
 constexpr uint64_t kPopulateRead = 22;
 constexpr uint64_t kPopulateWrite = 23;
 
-/// Only a hint: nothing depends on its success, so its result isn't looked at. Nothing of the C library may be
-/// used yet, not even errno.
+/// Only a hint: nothing depends on its success, so its result isn't looked at. Nothing of the C library may
+/// be used yet, not even errno.
 inline void populate(uint64_t start, uint64_t end, uint64_t advice) {
   uint64_t result = SYS_madvise;
   start &= ~uint64_t{4095};
@@ -28,9 +28,9 @@ inline void populate(uint64_t start, uint64_t end, uint64_t advice) {
 
 }  // namespace
 
-extern "C" [[gnu::used, gnu::no_sanitize("all")]] void godwit_map_at_once() {
-  const auto* segment = reinterpret_cast<const Elf64_Phdr*>(
-      reinterpret_cast<const char*>(&__ehdr_start) + __ehdr_start.e_phoff);
+extern "C" [[gnu::used]] void godwit_map_at_once() {
+  const auto* segment = reinterpret_cast<const Elf64_Phdr*>(reinterpret_cast<const char*>(&__ehdr_start) +
+                                                            __ehdr_start.e_phoff);
   for (int i = 0; i < __ehdr_start.e_phnum; ++i, ++segment) {
     if (segment->p_type == PT_LOAD) {
       populate(segment->p_vaddr, segment->p_vaddr + segment->p_memsz,

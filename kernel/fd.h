@@ -41,8 +41,8 @@ class Fd {
 [[nodiscard]] std::string read_file(const std::string& path);
 /// What is left to read of `fd`. Throws Error; `name` stands in it.
 [[nodiscard]] std::string read_all(int fd, const std::string& name);
-/// A file of /proc that the kernel formats as one record (stat, status, fdinfo; not maps or children): a read that
-/// doesn't fill the buffer has it all, which saves the one that finds the end. Throws Error with the path or `name`.
+/// A file of /proc that is one record (stat, status, fdinfo; not maps, children): a read that doesn't fill
+/// the buffer has it all, which saves the one that finds the end. Throws Error with the path or `name`.
 [[nodiscard]] std::string read_record(const std::string& path);
 [[nodiscard]] std::string read_record(int fd, const std::string& name);
 /// Writes every byte. Throws Error; `name` stands in it.

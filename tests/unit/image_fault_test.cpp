@@ -71,8 +71,8 @@ class ImageFault : public testing::TestWithParam<image::PageBlock::Codec> {
   std::string read(std::span<const std::byte> metadata) {
     try {
       MemorySource source(metadata);
-      verify_pages(
-          CheckpointImage::read(source, std::make_unique<MemoryPages>(pages_), PayloadSizes{pages_.bytes().size()}));
+      verify_pages(CheckpointImage::read(source, std::make_unique<MemoryPages>(pages_),
+                                         PayloadSizes{pages_.bytes().size()}));
       return "";
     } catch (const Error& e) {
       return e.what();
