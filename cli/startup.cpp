@@ -25,6 +25,7 @@ void* __wrap___deregister_frame_info(const void*) {
 void __wrap__ZN6google8protobuf8internal20AddDescriptorsRunnerC1EPKNS1_15DescriptorTableE(void*,
                                                                                           const void*) {}
 
+#ifndef __SANITIZE_ADDRESS__  // which has a heap of its own
 /// Before all constructors: the heap comes in one piece, whose pages are made at once (cli/start.cpp says
 /// why), and threads don't get heaps of their own.
 static void prepare_heap() {
@@ -39,6 +40,7 @@ static void prepare_heap() {
   std::free(all);
 }
 [[gnu::section(".preinit_array"), gnu::used]] static void (*const kPrepareHeap)() = prepare_heap;
+#endif
 }
 
 namespace godwit::cli {

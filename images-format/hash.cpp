@@ -1,6 +1,8 @@
 #include "images-format/hash.h"
 
+#define _Bool bool  // NOLINT(bugprone-reserved-identifier): the header is written for C and for g++
 #include <sys/platform/x86.h>
+#undef _Bool
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

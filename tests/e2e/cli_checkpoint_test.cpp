@@ -19,6 +19,14 @@ class CliCheckpoint : public testing::Test {
     EXPECT_TRUE(wait_until([&] { return state_of(pid) == 'S'; }));
     const Outcome outcome = dump(pid, checkpoint_, options);
     EXPECT_TRUE(outcome.ok()) << outcome.words();
+    // Orphans fall to this process: a restore waits for whoever is to reap them, but not for long.
+    EXPECT_TRUE(wait_until([] {
+      pid_t reaped = 0;
+      do {
+        reaped = waitpid(-1, nullptr, WNOHANG);
+      } while (reaped > 0);
+      return reaped < 0;
+    }));
     return pid;
   }
 
