@@ -32,6 +32,9 @@ constexpr uint64_t kPatience = 10 * kMillisecond;
 constexpr uint64_t kVforkLimit = 2000 * kMillisecond;
 /// How long anything else may stay in an uninterruptible sleep.
 constexpr uint64_t kStopLimit = 10'000 * kMillisecond;
+/// How long the threads of a dead leader may live: when one of them calls execve(2), until the Undertaker has
+/// collected the others.
+constexpr uint64_t kLoneThreadLimit = 50 * kMillisecond;
 /// How long killed orphans are given to be reaped by whoever inherits them.
 constexpr uint64_t kReapLimit = 20 * kMillisecond;
 
@@ -80,6 +83,10 @@ bool waits_for_vfork_child(pid_t pid, pid_t tid) {
   }
 }
 
+bool exists(pid_t pid) {
+  return ::kill(pid, 0) == 0 || errno == EPERM;
+}
+
 bool dead(const procfs::Stat& stat) {
   return stat.state == 'Z' || stat.state == 'X';
 }
@@ -105,7 +112,7 @@ bool has_living_threads(pid_t pid) {
 void refuse_lone_threads(pid_t pid) {
   const uint64_t start = monotonic_ns();
   for (Backoff backoff; has_living_threads(pid); backoff.rest()) {
-    if (monotonic_ns() - start > kPatience) {
+    if (monotonic_ns() - start > kLoneThreadLimit) {
       throw refusal("task {} (a leader that has ended before its threads)", pid);
     }
   }
@@ -164,13 +171,13 @@ Freezer::~Freezer() {
 
 void Freezer::freeze() {
   began_ns_ = monotonic_ns();
-  Undertaker undertaker;
-  undertaker_ = &undertaker;
+  undertaker_ = std::make_unique<Undertaker>();
   for (bool changed = true; changed;) {
     check_cancelled();
     changed = discover();
     const std::optional<pid_t> in_vfork = collect_stops(changed);
     if (!in_vfork) {
+      changed = changed || !all_threads_stand();
       continue;
     }
     // The child must run for its parent to come out of vfork: let all go, and try again.
@@ -181,7 +188,7 @@ void Freezer::freeze() {
     pause_ns(2 * kMillisecond);
     changed = true;
   }
-  undertaker_ = nullptr;
+  undertaker_.reset();
   forget_strangers();
   for (FrozenTask& task : tasks_) {
     for (const pid_t tid : task.threads) {
@@ -209,6 +216,9 @@ bool Freezer::discover() {
       if (!procfs::gone(e)) {
         throw;
       }
+      if (i == 0 && exists(root_)) {
+        return true;  // another of its threads takes the leader's place, by execve(2)
+      }
       if (i == 0) {
         throw error("process {} ended while it was being frozen", root_);
       }
@@ -227,10 +237,10 @@ bool Freezer::visit(FrozenTask& task) {
     if (task.stat.threads > 1) {
       refuse_lone_threads(pid);
     }
-    if (pid == root_) {
+    if (pid == root_ && dead(procfs::read_stat(pid))) {
       throw error("process {} ended while it was being frozen", pid);
     }
-    return false;
+    return pid == root_;  // else another of its threads has taken the leader's place, by execve(2)
   }
   const bool only_thread = task.stat.threads == 1;
   task.threads = only_thread ? std::vector<pid_t>{pid} : procfs::read_threads(pid);
@@ -308,7 +318,14 @@ bool Freezer::seize_refused(pid_t pid, pid_t tid, int code) {
   if ((stat.flags & procfs::kKernelThread) != 0) {
     throw error("process {} is a kernel thread", pid);
   }
-  if (const pid_t tracer = procfs::read_status(pid, tid).tracer; tracer != 0) {
+  const pid_t tracer = procfs::read_status(pid, tid).tracer;
+  if (tracer == own_pid_) {
+    // By execve(2) one that we had seized has taken this number.
+    threads_.emplace(tid, Thread{.pid = pid});
+    ptrace::interrupt(tid);
+    return true;
+  }
+  if (tracer != 0) {
     throw error("task {} is already traced by process {} ({})", pid, tracer, procfs::read_stat(tracer).comm)
         .hint("let that one detach first");
   }
@@ -412,6 +429,21 @@ void Freezer::forget_strangers() {
     ptrace::detach(entry.first);
     return true;
   });
+}
+
+/// Of a process with several threads, one may have ended the others by execve(2), and taken the leader's
+/// number, after those had stopped: what was seen of them is forgotten. False: there are such.
+bool Freezer::all_threads_stand() {
+  bool all = true;
+  for (const FrozenTask& task : tasks_) {
+    for (const pid_t tid : task.threads) {
+      if (task.threads.size() > 1 && !ptrace::stands(tid)) {
+        threads_.erase(tid);
+        all = false;
+      }
+    }
+  }
+  return all;
 }
 
 void Freezer::check_all_stand() const {

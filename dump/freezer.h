@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -74,6 +75,7 @@ class Freezer {
   bool seize_refused(pid_t pid, pid_t tid, int code);
   std::optional<pid_t> collect_stops(bool& changed);
   bool take_change(pid_t tid, Thread& thread, bool& changed);
+  bool all_threads_stand();
   void forget_strangers();
   [[nodiscard]] std::vector<pid_t> pending() const;
 
@@ -82,7 +84,7 @@ class Freezer {
   bool suspend_seccomp_;
   uint64_t began_ns_ = 0;
   std::vector<FrozenTask> tasks_;
-  Undertaker* undertaker_ = nullptr;           // while the tree is being seized
+  std::unique_ptr<Undertaker> undertaker_;     // while the tree is being seized
   std::unordered_map<pid_t, Thread> threads_;  // seized, by tid
 };
 

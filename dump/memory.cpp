@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <csignal>
 #include <cstring>
 #include <system_error>
 #include <utility>
 
+#include "kernel/blocked_signals.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/remote.h"
@@ -136,11 +136,7 @@ std::vector<std::thread> MemoryCopier::start_helpers() {
   constexpr size_t kBlocksWorthAHelper = kSmallBlocks / 2;
   const size_t wanted = std::min<size_t>(threads_ - 1, blocks_.size() / kBlocksWorthAHelper);
   std::vector<std::thread> helpers;
-  // Signals are for the calling thread, which waits where they matter.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const BlockedSignals blocked;  // they are for the calling thread, which waits where they matter
   try {
     while (helpers.size() < wanted) {
       helpers.emplace_back([this] {
@@ -156,7 +152,6 @@ std::vector<std::thread> MemoryCopier::start_helpers() {
   } catch (const std::system_error&) {
     // No more threads can be had: those that there are do it.
   }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return helpers;
 }
 

@@ -3,9 +3,32 @@
 #include <sys/wait.h>
 
 #include <chrono>
-#include <csignal>
+
+#include "kernel/blocked_signals.h"
 
 namespace godwit {
+
+namespace {
+
+/// True: it is gone now, or is no tracee any more. The stops of a tracee are told whatever one asks for
+/// (wait(2)), and must stay for the thread that freezes: so one looks first, without taking anything.
+bool collect_if_dead(pid_t tid) {
+  siginfo_t change{};
+  const auto wait = [&](int options) {
+    return ::waitid(P_PID, static_cast<id_t>(tid), &change, WEXITED | WNOHANG | __WALL | options) == 0;
+  };
+  if (!wait(WNOWAIT)) {
+    return true;
+  }
+  const bool dead =
+      change.si_code == CLD_EXITED || change.si_code == CLD_KILLED || change.si_code == CLD_DUMPED;
+  if (dead) {
+    wait(0);
+  }
+  return dead;
+}
+
+}  // namespace
 
 Undertaker::~Undertaker() {
   {
@@ -22,13 +45,8 @@ void Undertaker::watch(pid_t tid) {
   const std::lock_guard guard(lock_);
   watched_.push_back(tid);
   if (!thread_.joinable()) {
-    // Signals are for the thread that freezes.
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const BlockedSignals blocked;  // they are for the thread that freezes
     thread_ = std::thread([this] { work(); });
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 }
 
@@ -37,11 +55,7 @@ void Undertaker::work() {
   constexpr std::chrono::milliseconds kRound{10};
   std::unique_lock guard(lock_);
   while (!wake_.wait_for(guard, kRound, [this] { return ending_; })) {
-    std::erase_if(watched_, [](pid_t tid) {
-      siginfo_t death{};
-      const int code = ::waitid(P_PID, static_cast<id_t>(tid), &death, WEXITED | WNOHANG | __WALL);
-      return code != 0 || death.si_pid != 0;
-    });
+    std::erase_if(watched_, collect_if_dead);
   }
 }
 

@@ -12,7 +12,9 @@
 
 #include "images-format/memory.pb.h"
 #include "images-format/shared_memory.pb.h"
+#include "kernel/blocked_signals.h"
 #include "kernel/cancel.h"
+#include "kernel/clock.h"
 #include "kernel/error.h"
 #include "plan/plan.h"
 #include "restore/copied_pages.h"
@@ -44,22 +46,6 @@ class Subreaper {
   int before_ = 0;
 };
 
-/// All signals are held back while tasks are cloned: they inherit the mask.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~BlockedSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-
- private:
-  sigset_t before_{};
-};
-
 uint64_t payload_bytes(const CheckpointImage& image) {
   uint64_t bytes = 0;
   for (const auto* object : image.all<image::MemoryObject>()) {
@@ -85,12 +71,6 @@ void reap(pid_t pid) {
 
 /// How long all processes together that have ended may take until their pids are free.
 constexpr uint64_t kReapLimitNs = 2'000'000'000;
-
-uint64_t monotonic_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 bool is_free(pid_t pid) {
   return ::kill(pid, 0) != 0 && errno == ESRCH;
@@ -183,7 +163,7 @@ class Restore {
     const Subreaper subreaper;
     try {
       {
-        const BlockedSignals blocked;
+        const BlockedSignals blocked;  // tasks inherit that when they are cloned
         const FirstClone alone;
         region_.run(clone_root);
       }

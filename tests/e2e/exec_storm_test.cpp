@@ -28,6 +28,8 @@ TEST(ExecStorm, NoDumpHangsAndTheProcessGoesOn) {
       EXPECT_EQ(dumped.exit_code, 1) << dumped.words();
       EXPECT_EQ(lines_of(dumped.output).size(), 1U) << dumped.output;
       EXPECT_FALSE(std::filesystem::exists(image));
+      EXPECT_EQ(dumped.output.find("doesn't stop"), std::string::npos) << dumped.output;
+      EXPECT_EQ(dumped.output.find("ended while"), std::string::npos) << dumped.output;
       ++refusals[dumped.output.substr(0, 200)];
     }
     ASSERT_EQ(::kill(root, 0), 0) << "round " << round << ": " << dumped.output;

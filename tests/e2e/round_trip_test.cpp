@@ -45,6 +45,7 @@ constexpr Entry kWorkloads[] = {
     {"rseq"},
     {"locked_memory"},
     {"robust_mutex"},
+    {"many_threads"},
 };
 
 std::vector<RoundTripCase> cases(bool once_only) {
