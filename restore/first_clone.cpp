@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/error.h"
 #include "kernel/procfs.h"
 
 namespace godwit {
@@ -15,11 +16,13 @@ namespace {
 constexpr uint32_t kGlibcRseqBytes = 32;
 constexpr int kUnregister = 1;
 
-void change_rseq(int flags) {
-  if (__rseq_size != 0) {
-    auto* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
-    ::syscall(SYS_rseq, area, kGlibcRseqBytes, flags, RSEQ_SIG);
+/// False: the kernel says no.
+bool change_rseq(int flags) {
+  if (__rseq_size == 0) {
+    return true;
   }
+  auto* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+  return ::syscall(SYS_rseq, area, kGlibcRseqBytes, flags, RSEQ_SIG) == 0;
 }
 
 void* pointer(uint64_t address) {
@@ -29,7 +32,9 @@ void* pointer(uint64_t address) {
 }  // namespace
 
 FirstClone::FirstClone() {
-  change_rseq(kUnregister);
+  if (!change_rseq(kUnregister)) {
+    throw errno_error("cannot unregister this thread's rseq area");
+  }
   for (const auto& map : procfs::read_maps(::getpid())) {
     if (!map.shared && (map.prot & PROT_WRITE) != 0 &&
         ::madvise(pointer(map.start), map.end - map.start, MADV_DONTFORK) == 0) {
@@ -42,7 +47,7 @@ FirstClone::~FirstClone() {
   for (const auto& [start, length] : kept_) {
     ::madvise(pointer(start), length, MADV_DOFORK);
   }
-  change_rseq(0);
+  (void)change_rseq(0);  // this program can do without
 }
 
 }  // namespace godwit

@@ -12,6 +12,7 @@ namespace godwit {
 /// area that glibc has registered for the thread, which lies in that memory.
 class FirstClone {
  public:
+  /// Throws Error.
   FirstClone();
   ~FirstClone();
   FirstClone(const FirstClone&) = delete;
