@@ -11,18 +11,15 @@ extern "C" const Elf64_Ehdr __ehdr_start;  // NOLINT: the linker's name
 
 namespace {
 
-// Since Linux 5.14: madvise(2). glibc 2.36 has them only with newer kernel headers.
-constexpr uint64_t kPopulateRead = 22;
-constexpr uint64_t kPopulateWrite = 23;
-
-/// Only a hint: nothing depends on its success, so its result isn't looked at. Nothing of the C library may
-/// be used yet, not even errno.
-inline void populate(uint64_t start, uint64_t end, uint64_t advice) {
+/// madvise(2), MADV_POPULATE_*: since Linux 5.14. Only a hint: nothing depends on its success, so its result
+/// isn't looked at. Nothing of the C library may be used yet, not even errno.
+inline void populate(uint64_t start, uint64_t end, int advice) {
   uint64_t result = SYS_madvise;
   start &= ~uint64_t{4095};
   asm volatile("syscall"
                : "+a"(result)
-               : "D"(start), "S"((end - start + 4095) & ~uint64_t{4095}), "d"(advice)
+               : "D"(start), "S"((end - start + 4095) & ~uint64_t{4095}),
+                 "d"(uint64_t{static_cast<unsigned>(advice)})
                : "rcx", "r11", "memory");
 }
 
@@ -34,7 +31,7 @@ extern "C" [[gnu::used]] void godwit_map_at_once() {
   for (int i = 0; i < __ehdr_start.e_phnum; ++i, ++segment) {
     if (segment->p_type == PT_LOAD) {
       populate(segment->p_vaddr, segment->p_vaddr + segment->p_memsz,
-               (segment->p_flags & PF_W) != 0 ? kPopulateWrite : kPopulateRead);
+               (segment->p_flags & PF_W) != 0 ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
     }
   }
 }

@@ -86,7 +86,7 @@ class Refusals : public testing::TestWithParam<Refused> {
 TEST_P(Refusals, NameTaskAndThing) {
   Workload workload("unsupported", 0, {GetParam().thing});
   if (access((workload.directory() / "unavailable").c_str(), F_OK) == 0) {
-    GTEST_SKIP() << "this kernel has none";
+    GTEST_SKIP() << "this machine can't make it: " << GetParam().thing;
   }
   const std::vector<pid_t> tree = tree_of(workload.root());
   const Snapshot before = observe_at_rest(workload.root());

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "tests/unit/descriptor_round_trip.h"
+#include "tests/unit/sample_checkpoint.h"
 
 namespace godwit::testing {
 
@@ -28,27 +29,16 @@ inline bool is_closed(int fd) {
   return ::fcntl(fd, F_GETFD) < 0;
 }
 
-/// A directory of the test's own, removed with its files.
+/// With a directory of the test's own.
 class DescriptorKinds : public ::testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/godwit-descriptors-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    directory_ = name;
-  }
-  void TearDown() override {
-    for (const char* name : {"a", "b", "fifo", "socket"}) {
-      ::unlink(path(name).c_str());
-    }
-    EXPECT_EQ(::rmdir(directory_.c_str()), 0);
-  }
-  [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const { return directory_ / name; }
   [[nodiscard]] int create(const std::string& name, int flags = O_RDWR) const {
     return ::open(path(name).c_str(), flags | O_CREAT, 0600);
   }
 
  private:
-  std::string directory_;
+  TempDirectory directory_;
 };
 
 }  // namespace godwit::testing

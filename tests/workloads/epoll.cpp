@@ -133,9 +133,7 @@ pid_t child_that_waits(int epoll) {
     check(epoll_wait(epoll, &event, 1, -1) == 1 && event.data.u64 == 41, "what a task waited for");
     finish_child();
   }
-  while (state_of_task(child) != 'S') {
-    pause_ms(1);
-  }
+  wait_until_asleep(child);
   return child;
 }
 

@@ -38,9 +38,7 @@ pid_t waiting_child(const Body& body) {
     body();
     finish_child();
   }
-  while (state_of_task(child) != 'S') {
-    pause_ms(1);
-  }
+  wait_until_asleep(child);
   return child;
 }
 

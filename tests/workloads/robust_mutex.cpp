@@ -36,9 +36,7 @@ pid_t child_that_waits(pthread_mutex_t& mutex, int wanted) {
     check_equal(pthread_mutex_unlock(&mutex), 0, "unlocking");
     finish_child();
   }
-  while (state_of_task(child) != 'S') {
-    pause_ms(1);
-  }
+  wait_until_asleep(child);
   return child;
 }
 

@@ -88,9 +88,7 @@ pid_t child_that_reads(int fd) {
     check_equal(info.ssi_pid, getppid(), "who sent it");
     finish_child();
   }
-  while (state_of_task(child) != 'S') {
-    pause_ms(1);
-  }
+  wait_until_asleep(child);
   return child;
 }
 

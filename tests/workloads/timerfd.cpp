@@ -113,9 +113,7 @@ int main(int argc, char** argv) {
     check_equal(static_cast<long long>(ticks_of(awaited)), 1, "ticks that a reader waited for");
     finish_child();
   }
-  while (state_of_task(reader) != 'S') {
-    pause_ms(1);
-  }
+  wait_until_asleep(reader);
 
   pause_ms(60);  // so that several periods have passed, which nobody has asked about
 

@@ -168,6 +168,13 @@ inline char state_of_task(pid_t tid) {
   return end != nullptr && strlen(end) > 2 ? end[2] : '?';
 }
 
+/// Until it waits in a system call, as a child does that has come as far as it can.
+inline void wait_until_asleep(pid_t tid) {
+  while (state_of_task(tid) != 'S') {
+    pause_ms(1);
+  }
+}
+
 inline pid_t gettid() {
   return static_cast<pid_t>(syscall(SYS_gettid));
 }
