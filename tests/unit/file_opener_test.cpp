@@ -10,6 +10,14 @@
 namespace godwit {
 namespace {
 
+/// Zeros are in the index alone: nobody may ask for a block of them.
+class NoPages final : public PageSource {
+ public:
+  void read_block(const image::PageBlock&, std::span<std::byte>) const override {
+    throw Error{"a block was asked for"};
+  }
+};
+
 /// A checkpoint with one unlinked file of `pages` pages, all of them zeros: a few bytes of image.
 CheckpointImage zeros(uint64_t pages) {
   auto file = std::make_unique<image::File>();
@@ -27,7 +35,7 @@ CheckpointImage zeros(uint64_t pages) {
   records.push_back({RecordType::Checkpoint, std::make_unique<image::Checkpoint>()});
   records.push_back({RecordType::File, std::move(file)});
   records.push_back({RecordType::MemoryObject, std::move(content)});
-  return {std::move(records), nullptr};
+  return {std::move(records), std::make_unique<NoPages>()};
 }
 
 TEST(FileOpener, ZerosOfAnImageDontFillTheDisk) {
