@@ -188,7 +188,6 @@ void Freezer::freeze() {
     pause_ns(2 * kMillisecond);
     changed = true;
   }
-  undertaker_.reset();
   forget_strangers();
   for (FrozenTask& task : tasks_) {
     for (const pid_t tid : task.threads) {
@@ -500,6 +499,7 @@ void Freezer::kill_all() {
       }
     }
   }
+  undertaker_.reset();
   threads_.clear();
 }
 

@@ -84,7 +84,7 @@ class Freezer {
   bool suspend_seccomp_;
   uint64_t began_ns_ = 0;
   std::vector<FrozenTask> tasks_;
-  std::unique_ptr<Undertaker> undertaker_;     // while the tree is being seized
+  std::unique_ptr<Undertaker> undertaker_;     // of the threads that aren't leaders
   std::unordered_map<pid_t, Thread> threads_;  // seized, by tid
 };
 

@@ -43,6 +43,14 @@ int quiet_signal(pid_t pid) {
   return SIGURG;
 }
 
+/// The signal comes from an instruction of the thread itself, which would raise it again and again.
+bool is_fault(pid_t thread, int stop) {
+  siginfo_t info{};
+  const bool may_be =
+      stop == SIGSEGV || stop == SIGBUS || stop == SIGILL || stop == SIGFPE || stop == SIGTRAP;
+  return may_be && ::ptrace(PTRACE_GETSIGINFO, thread, nullptr, &info) == 0 && info.si_code > 0;
+}
+
 struct Run {
   ScriptBuilder* script;
   ThreadContext before;
@@ -230,6 +238,9 @@ void Parasite::State::wait_for_end(pid_t thread, std::vector<int>& held_back_now
       if (::ptrace(PTRACE_GETSIGINFO, thread, nullptr, &info) == 0 && info.si_code == SI_TKILL) {
         return;
       }
+    }
+    if (is_fault(thread, stop)) {
+      throw error("injected code failed in thread {}: {}", thread, ::sigdescr_np(stop));
     }
     // Something else stopped it (a stop signal, an interrupt that came late): not ours, go on. A signal that
     // is held back by that is sent again when the thread is as it was.

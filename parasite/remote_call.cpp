@@ -135,7 +135,7 @@ int wait_for_stop(pid_t tid) {
       if (errno == EINTR) {
         continue;
       }
-      throw errno_error("cannot wait for thread {}", tid);
+      status = 0;  // collected by another thread of ours
     }
     if (WIFSTOPPED(status)) {
       return status >> 8;

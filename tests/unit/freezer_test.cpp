@@ -1,0 +1,61 @@
+#include "dump/freezer.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "kernel/fd.h"
+#include "kernel/ptrace.h"
+
+namespace godwit {
+namespace {
+
+/// A child of two threads, both asleep.
+class TwoThreads {
+ public:
+  TwoThreads() {
+    int ends[2];
+    if (::pipe(ends) != 0) {
+      return;
+    }
+    const Fd ready(ends[0]);
+    const Fd say(ends[1]);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      const std::thread second([&] {
+        (void)!::write(say.get(), "r", 1);
+        ::pause();
+      });
+      ::pause();
+      ::_exit(1);
+    }
+    char byte = 0;
+    (void)!::read(ready.get(), &byte, 1);
+  }
+  TwoThreads(const TwoThreads&) = delete;
+  TwoThreads& operator=(const TwoThreads&) = delete;
+  ~TwoThreads() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+TEST(Freezer, TellsTheEndOfALeaderWhoseThreadsAreDead) {
+  const TwoThreads task;
+  const Freezer freezer(task.pid());
+  ASSERT_EQ(freezer.tasks().at(0).threads.size(), 2U);
+  ASSERT_EQ(::kill(task.pid(), SIGKILL), 0);
+  ::alarm(20);  // without its undertaker the next line would wait for good
+  EXPECT_EQ(ptrace::wait(task.pid()).kind, ptrace::Change::Kind::Gone);
+  ::alarm(0);
+}
+
+}  // namespace
+}  // namespace godwit
