@@ -2,8 +2,8 @@
 
 #include "cli/checkpoint_text.h"
 #include "cli/command.h"
-#include "cli/output.h"
 #include "cli/record_text.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

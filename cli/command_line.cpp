@@ -6,9 +6,9 @@
 #include <algorithm>
 
 #include "cli/log_sink.h"
-#include "cli/output.h"
 #include "kernel/error.h"
 #include "kernel/features.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

@@ -1,11 +1,11 @@
 #include "dump/dump.h"
 
 #include "cli/command_line.h"
-#include "cli/output.h"
 #include "cli/progress.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

@@ -1,7 +1,7 @@
 #include "cli/checkpoint_text.h"
 #include "cli/command_line.h"
-#include "cli/output.h"
 #include "images-format/checkpoint_reader.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

@@ -8,9 +8,9 @@
 #include <memory>
 #include <optional>
 
-#include "cli/output.h"
 #include "cli/progress.h"
 #include "kernel/log.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

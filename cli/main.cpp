@@ -9,9 +9,9 @@
 
 #include "cli/command.h"
 #include "cli/log_sink.h"
-#include "cli/output.h"
-#include "cli/startup.h"
 #include "kernel/error.h"
+#include "program/output.h"
+#include "program/startup.h"
 
 namespace godwit::cli {
 
@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
   try {
     code = godwit::cli::run({argv + std::min(argc, 1), argv + argc});
   } catch (const std::exception& e) {
-    godwit::cli::print_err(fmt::format("godwit: {}\n", e.what()));
+    godwit::print_err(fmt::format("godwit: {}\n", e.what()));
   }
-  godwit::cli::leave(code);
+  godwit::leave(code);
 }

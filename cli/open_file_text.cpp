@@ -8,7 +8,6 @@
 
 #include <cstring>
 
-#include "cli/output.h"
 #include "cli/record_text.h"
 #include "images-format/epoll.pb.h"
 #include "images-format/eventfd.pb.h"
@@ -21,6 +20,7 @@
 #include "images-format/timerfd.pb.h"
 #include "images-format/tty.pb.h"
 #include "images-format/unix_socket.pb.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

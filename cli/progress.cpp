@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "cli/output.h"
 #include "kernel/clock.h"
 #include "kernel/error.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

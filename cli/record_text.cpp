@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cli/output.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

@@ -3,13 +3,13 @@
 #include <csignal>
 
 #include "cli/command_line.h"
-#include "cli/output.h"
-#include "cli/pidfile.h"
 #include "cli/progress.h"
-#include "cli/root_task.h"
 #include "images-format/checkpoint_reader.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "program/output.h"
+#include "program/pidfile.h"
+#include "program/root_task.h"
 
 namespace godwit::cli {
 

@@ -8,11 +8,11 @@
 
 #include "cli/checkpoint_text.h"
 #include "cli/open_file_text.h"
-#include "cli/output.h"
 #include "cli/record_text.h"
 #include "images-format/descriptor.pb.h"
 #include "images-format/file.pb.h"
 #include "images-format/mm.pb.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

@@ -1,7 +1,7 @@
 #include "cli/command_line.h"
-#include "cli/output.h"
 #include "images-format/checkpoint_reader.h"
 #include "kernel/error.h"
+#include "program/output.h"
 
 namespace godwit::cli {
 

@@ -52,7 +52,10 @@ class Dump {
         callbacks_(callbacks),
         header_(describe_machine()),
         namespaces_(read_namespaces(::getpid(), ::gettid())),
-        writer_(CheckpointWriter::create_directory(options.directory, options.writer)),
+        writer_(options.directory_fd >= 0
+                    ? CheckpointWriter::create_in_directory(options.directory_fd, options.directory,
+                                                            options.writer)
+                    : CheckpointWriter::create_directory(options.directory, options.writer)),
         copier_(writer_->pages(), options.workers != 0 ? options.workers : cpus()),
         mappings_(files_, shared_memory_),
         descriptors_(files_, shared_memory_, options.shell_job) {
@@ -69,12 +72,15 @@ class Dump {
     const GiveBack give_back_at_last(*this);
     report_.freezing_ns = monotonic_ns() - freezer.began_ns();
     set_clocks(header_);
+    if (callbacks_.frozen) {
+      callbacks_.frozen();
+    }
     tell("collect");
     collect(freezer);
     copy_memory();
     write_what_needs_the_tree();
     freezer.check_all_stand();
-    const bool let_go_early = options_.after == DumpOptions::After::LeaveRunning;
+    const bool let_go_early = options_.after == DumpOptions::After::LeaveRunning && !callbacks_.complete;
     if (let_go_early) {
       give_back_critical_sections();
       freezer.let_go();
@@ -84,6 +90,7 @@ class Dump {
     write_records();
     check_cancelled();
     writer_->commit();
+    tell_complete();
     if (!let_go_early) {
       part_with(freezer);
     }
@@ -108,6 +115,18 @@ class Dump {
     if (callbacks_.progress) {
       callbacks_.progress(
           {.stage = stage, .bytes = bytes, .total_bytes = total_bytes, .tasks = tasks_.size()});
+    }
+  }
+
+  void tell_complete() {
+    if (!callbacks_.complete) {
+      return;
+    }
+    try {
+      callbacks_.complete();
+    } catch (...) {
+      writer_->retract();
+      throw;
     }
   }
 
@@ -269,6 +288,10 @@ class Dump {
     if (options_.after == DumpOptions::After::LeaveStopped) {
       give_back_critical_sections();
       freezer.leave_stopped();
+      report_.frozen_ns = monotonic_ns() - freezer.began_ns();
+    } else if (options_.after == DumpOptions::After::LeaveRunning) {
+      give_back_critical_sections();
+      freezer.let_go();
       report_.frozen_ns = monotonic_ns() - freezer.began_ns();
     } else {
       freezer.kill_all();

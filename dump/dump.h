@@ -14,6 +14,9 @@ namespace godwit {
 struct DumpOptions {
   pid_t pid = 0;          // root of the tree
   std::string directory;  // final name of the checkpoint
+  /// A directory that the caller holds open, or -1. If given, the checkpoint's files are made in it, and
+  /// `directory` only names it in errors.
+  int directory_fd = -1;
   enum class After { Kill, LeaveRunning, LeaveStopped };
   After after = After::Kill;  // what becomes of the tree once the checkpoint is complete
   bool shell_job = false;     // session and terminal belong to a shell outside the tree
@@ -31,6 +34,11 @@ struct Progress {
 
 struct DumpCallbacks {
   std::function<void(const Progress&)> progress;  // from the calling thread, often
+  /// Every thread stands still; nothing has been read yet. An exception abandons the dump.
+  std::function<void()> frozen;
+  /// The checkpoint is complete and bears its name; the tree still stands still (also where it is to run on:
+  /// it runs on later for that). An exception takes the checkpoint back and abandons the dump.
+  std::function<void()> complete;
 };
 
 struct DumpReport {

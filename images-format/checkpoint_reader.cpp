@@ -68,9 +68,9 @@ Metadata read_metadata(ByteSource& source) {
   throw Error("it has no closing frame", 0, "the checkpoint is incomplete");
 }
 
-Fd open_regular(const Fd& directory, const std::string& name) {
+Fd open_regular(int directory, const std::string& name) {
   // O_NONBLOCK: a FIFO in the place of a file must not hold the reader up.
-  Fd file(::openat(directory.get(), name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  Fd file(::openat(directory, name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file && errno == ENOENT) {
     throw errno_error("it has no file '{}'", name).hint(kNoCheckpoint);
   }
@@ -93,11 +93,11 @@ std::string describe(const PayloadSizes& sizes) {
 }
 
 /// The first file must be there; how many follow it says the closing frame, which is compared later.
-std::vector<Fd> open_payload(const Fd& directory) {
+std::vector<Fd> open_payload(int directory) {
   std::vector<Fd> files;
   files.push_back(open_regular(directory, payload_file(0)));
   while (files.size() < kMaxPayloadFiles &&
-         ::faccessat(directory.get(), payload_file(files.size()).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+         ::faccessat(directory, payload_file(files.size()).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
     files.push_back(open_regular(directory, payload_file(files.size())));
   }
   return files;
@@ -106,12 +106,16 @@ std::vector<Fd> open_payload(const Fd& directory) {
 }  // namespace
 
 CheckpointImage CheckpointImage::open_directory(const std::string& path) {
+  const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) {
+    throw errno_error("cannot open it").hint(kNoCheckpoint).in("checkpoint " + path);
+  }
+  return open_directory(directory.get(), path);
+}
+
+CheckpointImage CheckpointImage::open_directory(int directory, const std::string& path) {
   return with_context([&] { return fmt::format("checkpoint {}", path); },
                       [&] {
-                        const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-                        if (!directory) {
-                          throw errno_error("cannot open it").hint(kNoCheckpoint);
-                        }
                         const Fd metadata = open_regular(directory, kMetadataFile);
                         auto pages = std::make_unique<PayloadReader>(open_payload(directory), path);
                         const PayloadSizes sizes = pages->sizes();

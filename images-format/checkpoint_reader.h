@@ -19,6 +19,9 @@ class CheckpointImage {
   /// Throws Error for anything that isn't a complete, well-formed checkpoint of a known version.
   [[nodiscard]] static CheckpointImage open_directory(const std::string& path);
 
+  /// The same of a directory that the caller holds open (O_PATH suffices). `path` stands in errors.
+  [[nodiscard]] static CheckpointImage open_directory(int directory, const std::string& path);
+
   /// The same from any source: `frames` has the metadata, `pages` the payload, whose files are so long.
   [[nodiscard]] static CheckpointImage read(ByteSource& frames, std::unique_ptr<PageSource> pages,
                                             const PayloadSizes& payload_sizes);

@@ -7,6 +7,7 @@
 
 #include "images-format/checkpoint.pb.h"
 #include "images-format/frame.h"
+#include "images-format/given_directory.h"
 #include "images-format/partial_directory.h"
 #include "images-format/payload.h"
 #include "kernel/error.h"
@@ -42,12 +43,12 @@ void sync_file(int fd, const std::string& name) {
 
 class DirectoryWriter final : public CheckpointWriter {
  public:
-  DirectoryWriter(const std::string& path, const WriterOptions& options)
+  DirectoryWriter(std::unique_ptr<CheckpointDirectory> directory, const WriterOptions& options)
       : sync_(options.sync),
-        directory_(path),
-        metadata_(directory_.create_file(kMetadataFile)),
-        payload_([this](size_t index) { return directory_.create_file(payload_file(index)); },
-                 directory_.path(), options.codec) {}
+        directory_(std::move(directory)),
+        metadata_(directory_->create_file(kMetadataFile)),
+        payload_([this](size_t index) { return directory_->create_file(payload_file(index)); },
+                 directory_->path(), options.codec) {}
 
   void add(const google::protobuf::Message& record) override {
     const RecordType type = record_type_of(record);
@@ -77,17 +78,19 @@ class DirectoryWriter final : public CheckpointWriter {
     if (indexed_bytes_ != written) {
       throw error("{} bytes of pages were written, but {} are indexed", written, indexed_bytes_);
     }
-    const std::string name = directory_.path() + "/" + kMetadataFile;
+    const std::string name = directory_->path() + "/" + kMetadataFile;
     FdSink sink(metadata_.get(), name);
     frames_.close(sizes, sink);
     if (sync_) {
       for (size_t i = 0; i < sizes.size(); ++i) {
-        sync_file(payload_.fd(i), directory_.path() + "/" + payload_file(i));
+        sync_file(payload_.fd(i), directory_->path() + "/" + payload_file(i));
       }
       sync_file(metadata_.get(), name);
     }
-    directory_.publish(sync_);
+    directory_->publish(sync_);
   }
+
+  void retract() noexcept override { directory_->retract(); }
 
  private:
   void count_blocks(const image::MemoryObject& object) {
@@ -99,7 +102,7 @@ class DirectoryWriter final : public CheckpointWriter {
   bool sync_;
   bool has_header_ = false;
   uint64_t indexed_bytes_ = 0;
-  PartialDirectory directory_;
+  std::unique_ptr<CheckpointDirectory> directory_;
   Fd metadata_;
   PayloadWriter payload_;
   FrameWriter frames_;
@@ -109,8 +112,19 @@ class DirectoryWriter final : public CheckpointWriter {
 
 std::unique_ptr<CheckpointWriter> CheckpointWriter::create_directory(const std::string& path,
                                                                      const WriterOptions& options) {
+  return with_context(
+      [&] { return fmt::format("checkpoint {}", path); },
+      [&] { return std::make_unique<DirectoryWriter>(std::make_unique<PartialDirectory>(path), options); });
+}
+
+std::unique_ptr<CheckpointWriter> CheckpointWriter::create_in_directory(int directory,
+                                                                        const std::string& path,
+                                                                        const WriterOptions& options) {
   return with_context([&] { return fmt::format("checkpoint {}", path); },
-                      [&] { return std::make_unique<DirectoryWriter>(path, options); });
+                      [&] {
+                        return std::make_unique<DirectoryWriter>(
+                            std::make_unique<GivenDirectory>(directory, path), options);
+                      });
 }
 
 }  // namespace godwit

@@ -24,6 +24,12 @@ class CheckpointWriter {
   /// Throws Error if `path` exists and isn't an empty directory, or can't be made.
   [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_directory(const std::string& path,
                                                                           const WriterOptions& options);
+  /// The same into a directory that somebody else has made and holds open as `directory` (O_PATH suffices);
+  /// other files there stay. The files have other names until `commit`, which takes an older checkpoint away,
+  /// gives them theirs, and the one with the closing frame last. `path` stands in errors.
+  [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_in_directory(int directory,
+                                                                             const std::string& path,
+                                                                             const WriterOptions& options);
   virtual ~CheckpointWriter() = default;
 
   /// Not thread-safe. Throws Error. The writer itself fills an image::Checkpoint's format_version,
@@ -34,6 +40,8 @@ class CheckpointWriter {
   /// Closing frame, fsync, rename. Throws Error; then nothing bears the final name. Every block that was
   /// written must be in the index of a MemoryObject that was added.
   virtual void commit() = 0;
+  /// Takes a committed checkpoint back: it has been written in vain.
+  virtual void retract() noexcept = 0;
 };
 
 }  // namespace godwit

@@ -24,28 +24,6 @@ constexpr std::string_view kPartial = ".partial-";
 constexpr std::string_view kSuffixLetters = "abcdefghijklmnopqrstuvwxyz012345";
 constexpr size_t kSuffixLength = 6;
 
-/// Names in a directory, without "." and "..".
-std::vector<std::string> list(int directory, const std::string& path) {
-  Fd copy = open_at(directory, ".", O_RDONLY | O_DIRECTORY);
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy.get()), ::closedir);
-  if (stream == nullptr) {
-    throw errno_error("cannot list {}", path);
-  }
-  static_cast<void>(copy.release());
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") {
-      names.emplace_back(name);
-    }
-  }
-  if (errno != 0) {
-    throw errno_error("cannot list {}", path);
-  }
-  return names;
-}
-
 void remove_directory(int parent, const std::string& name, int directory) {
   ::unlinkat(directory, kMetadataFile, 0);
   for (size_t i = 0; i < kMaxPayloadFiles; ++i) {
@@ -63,7 +41,7 @@ bool is_partial_name(std::string_view name, const std::string& final_name) {
 
 /// Removes what killed writers of `name` have left. What can't be removed stays: it is in nobody's way.
 void remove_stale(int parent, const std::string& parent_path, const std::string& name) {
-  for (const std::string& entry : list(parent, parent_path)) {
+  for (const std::string& entry : list_directory(parent, parent_path)) {
     if (!is_partial_name(entry, name)) {
       continue;
     }
@@ -116,7 +94,7 @@ void check_replaceable(int parent, const std::string& name, const std::string& p
     }
     throw errno_error("cannot use {} for a checkpoint", path);
   }
-  if (!list(existing.get(), path).empty()) {
+  if (!list_directory(existing.get(), path).empty()) {
     throw Error(fmt::format("{} isn't empty", path), 0, "a checkpoint never overwrites anything");
   }
   struct stat inside {};
@@ -130,6 +108,27 @@ void check_replaceable(int parent, const std::string& name, const std::string& p
 }
 
 }  // namespace
+
+std::vector<std::string> list_directory(int directory, const std::string& path) {
+  Fd copy = open_at(directory, ".", O_RDONLY | O_DIRECTORY);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy.get()), ::closedir);
+  if (stream == nullptr) {
+    throw errno_error("cannot list {}", path);
+  }
+  static_cast<void>(copy.release());
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") {
+      names.emplace_back(name);
+    }
+  }
+  if (errno != 0) {
+    throw errno_error("cannot list {}", path);
+  }
+  return names;
+}
 
 std::string payload_file(size_t index) {
   return index == 0 ? "pages" : fmt::format("pages-{}", index + 1);
@@ -189,7 +188,7 @@ Fd PartialDirectory::create_file(const std::string& name) {
   return file;
 }
 
-void PartialDirectory::sync_directory(int fd, const std::string& name) const {
+void sync_directory(int fd, const std::string& name) {
   // Some file systems can't sync a directory; what they promise for a rename is all there is.
   if (::fsync(fd) != 0 && errno != EINVAL) {
     throw errno_error("cannot sync {}", name);
@@ -212,9 +211,14 @@ void PartialDirectory::publish(bool sync) {
   try {
     sync_directory(parent_.get(), parent_path_);
   } catch (...) {
-    published_ = ::renameat(parent_.get(), final_name_.c_str(), parent_.get(), partial_name_.c_str()) != 0;
+    retract();
     throw;
   }
+}
+
+void PartialDirectory::retract() noexcept {
+  published_ =
+      published_ && ::renameat(parent_.get(), final_name_.c_str(), parent_.get(), partial_name_.c_str()) != 0;
 }
 
 }  // namespace godwit

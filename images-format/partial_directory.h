@@ -1,7 +1,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "images-format/checkpoint_directory.h"
 #include "kernel/fd.h"
 
 namespace godwit {
@@ -9,25 +11,21 @@ namespace godwit {
 /// A checkpoint's directory while it is being written, beside its final name: `NAME.partial-XXXXXX`,
 /// locked by flock(2). It is removed by the destructor unless it was published. What a writer that was
 /// killed left there holds no lock and is removed by the next writer of the same name.
-class PartialDirectory {
+class PartialDirectory final : public CheckpointDirectory {
  public:
   /// Throws Error if `path` exists and isn't an empty directory, or nothing can be made beside it.
   explicit PartialDirectory(const std::string& path);
-  ~PartialDirectory();
-  PartialDirectory(const PartialDirectory&) = delete;
-  PartialDirectory& operator=(const PartialDirectory&) = delete;
+  ~PartialDirectory() override;
 
-  /// A new file in it, for its owner alone. Throws Error.
-  [[nodiscard]] Fd create_file(const std::string& name);
-  /// Path for errors.
-  [[nodiscard]] std::string path() const { return parent_path_ + "/" + partial_name_; }
+  [[nodiscard]] Fd create_file(const std::string& name) override;
+  [[nodiscard]] std::string path() const override { return parent_path_ + "/" + partial_name_; }
   /// Gives it its final name. `sync`: it and its parent are on disk when this returns. Throws Error; then
   /// nothing bears the final name.
-  void publish(bool sync);
+  void publish(bool sync) override;
+  void retract() noexcept override;
 
  private:
   void make();
-  void sync_directory(int fd, const std::string& name) const;
 
   std::string parent_path_;
   std::string final_name_;
@@ -39,6 +37,10 @@ class PartialDirectory {
 
 /// The files of a checkpoint.
 inline constexpr const char* kMetadataFile = "checkpoint";
+/// fsync(2) of a directory. Throws Error with its name.
+void sync_directory(int fd, const std::string& name);
+/// Names in a directory, without "." and "..". `path` stands in errors.
+[[nodiscard]] std::vector<std::string> list_directory(int directory, const std::string& path);
 /// "pages", "pages-2", "pages-3"; `index` from 0.
 [[nodiscard]] std::string payload_file(size_t index);
 

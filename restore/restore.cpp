@@ -168,6 +168,10 @@ class Restore {
         region_.run(clone_root);
       }
       region_.check();
+      root_cloned_ = true;
+      if (callbacks_.created) {
+        callbacks_.created(plan_.root().pid);
+      }
       build();
     } catch (...) {
       kill_all();
@@ -391,7 +395,10 @@ class Restore {
   void kill_all() {
     for (size_t n = 0; n < nodes_.size(); ++n) {
       const int i = static_cast<int>(n);
-      if (region_.read(i, &NodeWords::created) != 0 && region_.read(i, &NodeWords::ended) == 0) {
+      // The root is known to exist before it has said so.
+      const bool created =
+          region_.read(i, &NodeWords::created) != 0 || (root_cloned_ && &plan_.nodes[n] == &plan_.root());
+      if (created && region_.read(i, &NodeWords::ended) == 0) {
         ::kill(plan_.nodes[n].pid, SIGKILL);
       }
     }
@@ -429,6 +436,7 @@ class Restore {
   uint64_t zeros_ = 0;  // bytes that are written though they are zero
   SeccompFilters filters_;
   std::vector<NodeState> nodes_;
+  bool root_cloned_ = false;
 };
 
 }  // namespace

@@ -25,6 +25,9 @@ struct RestoreProgress {
 
 struct RestoreCallbacks {
   std::function<void(const RestoreProgress&)> progress;
+  /// The root exists, in its namespaces, and waits; nothing else of the tree does. An exception abandons the
+  /// restore.
+  std::function<void(pid_t root)> created;
   /// The barrier from outside: everything is built and stands one step short of running. An exception
   /// abandons the restore; returning lets the tree run.
   std::function<void(pid_t root)> barrier;

@@ -36,13 +36,14 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return result;
 }
 
-void close_all_but(int kept) {
-  syscall(SYS_close_range, 3U, static_cast<unsigned>(kept) - 1, 0U);
-  syscall(SYS_close_range, static_cast<unsigned>(kept) + 1, ~0U, 0U);
+/// The program gets no descriptor of ours but what `in_child` hands it.
+void close_all_on_exec() {
+  constexpr unsigned kCloseOnExec = 1U << 2;  // CLOSE_RANGE_CLOEXEC, since Linux 5.11
+  syscall(SYS_close_range, 3U, ~0U, kCloseOnExec);
 }
 
 /// In the new child. Returns only with an error.
-void become(const std::vector<std::string>& arguments, const LaunchOptions& options, int report) {
+void become(const std::vector<std::string>& arguments, const LaunchOptions& options) {
   if (options.new_session && setsid() < 0) {
     return;
   }
@@ -56,7 +57,7 @@ void become(const std::vector<std::string>& arguments, const LaunchOptions& opti
   if (options.uid != 0 && out >= 0 && fchown(out, options.uid, options.uid) != 0 && !options.output.empty()) {
     return;
   }
-  close_all_but(report);
+  close_all_on_exec();
   if (options.in_child) {
     options.in_child();
   }
@@ -138,7 +139,7 @@ pid_t launch(const std::vector<std::string>& arguments, const LaunchOptions& opt
     throw errno_error("cannot fork");
   }
   if (pid == 0) {
-    become(arguments, options, to.get());
+    become(arguments, options);
     const int code = errno;
     [[maybe_unused]] const ssize_t written = write(to.get(), &code, sizeof code);
     _exit(127);

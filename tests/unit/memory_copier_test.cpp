@@ -43,6 +43,7 @@ class Records : public CheckpointWriter {
   }
   PageSink& pages() override { return sink_; }
   void commit() override {}
+  void retract() noexcept override {}
   std::vector<image::MemoryObject> objects;
 
  private:

@@ -1,4 +1,4 @@
-#include "cli/startup.h"
+#include "program/startup.h"
 
 #include <malloc.h>
 #include <sys/mman.h>
@@ -26,7 +26,7 @@ void __wrap__ZN6google8protobuf8internal20AddDescriptorsRunnerC1EPKNS1_15Descrip
                                                                                           const void*) {}
 
 #ifndef __SANITIZE_ADDRESS__  // which has a heap of its own
-/// Before all constructors: the heap comes in one piece, whose pages are made at once (cli/start.cpp says
+/// Before all constructors: the heap comes in one piece, whose pages are made at once (program/start.cpp says
 /// why), and threads don't get heaps of their own.
 static void prepare_heap() {
   constexpr size_t kUsedByMost = 256 << 10;
@@ -43,7 +43,7 @@ static void prepare_heap() {
 #endif
 }
 
-namespace godwit::cli {
+namespace godwit {
 
 void leave(int exit_code) {
 #ifdef __SANITIZE_ADDRESS__
@@ -53,4 +53,4 @@ void leave(int exit_code) {
 #endif
 }
 
-}  // namespace godwit::cli
+}  // namespace godwit

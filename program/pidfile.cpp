@@ -1,4 +1,4 @@
-#include "cli/pidfile.h"
+#include "program/pidfile.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 #include "kernel/error.h"
 #include "kernel/fd.h"
 
-namespace godwit::cli {
+namespace godwit {
 
 Pidfile::Pidfile(std::string path) : path_(std::move(path)) {
   struct stat status {};
@@ -42,4 +42,4 @@ void Pidfile::write(pid_t pid) {
   written_ = true;
 }
 
-}  // namespace godwit::cli
+}  // namespace godwit

@@ -1,4 +1,4 @@
-#include "cli/root_task.h"
+#include "program/root_task.h"
 
 #include <sys/wait.h>
 
@@ -8,7 +8,7 @@
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 
-namespace godwit::cli {
+namespace godwit {
 
 namespace {
 
@@ -47,4 +47,4 @@ int wait_and_forward_signals(pid_t child) {
   }
 }
 
-}  // namespace godwit::cli
+}  // namespace godwit

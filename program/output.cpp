@@ -1,4 +1,4 @@
-#include "cli/output.h"
+#include "program/output.h"
 
 #include <unistd.h>
 
@@ -7,7 +7,7 @@
 #include "kernel/error.h"
 #include "kernel/fd.h"
 
-namespace godwit::cli {
+namespace godwit {
 
 namespace {
 
@@ -98,4 +98,4 @@ std::string json_string(std::string_view text) {
   return out += '"';
 }
 
-}  // namespace godwit::cli
+}  // namespace godwit

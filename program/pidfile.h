@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace godwit::cli {
+namespace godwit {
 
 /// A file with a pid in it, for supervisors. It goes away again unless it is kept.
 class Pidfile {
@@ -25,4 +25,4 @@ class Pidfile {
   bool written_ = false;
 };
 
-}  // namespace godwit::cli
+}  // namespace godwit

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace godwit::cli {
+namespace godwit {
 
 /// Writes to stdout. Throws Error (a full disk, a closed pipe).
 void print_out(std::string_view text);
@@ -20,4 +20,4 @@ void print_err(std::string_view text);
 /// A JSON string with its quotes. Bytes that aren't UTF-8 become U+FFFD.
 [[nodiscard]] std::string json_string(std::string_view text);
 
-}  // namespace godwit::cli
+}  // namespace godwit

@@ -1,0 +1,268 @@
+#include "compat/options.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "kernel/error.h"
+#include "kernel/log.h"
+
+namespace godwit::compat {
+
+namespace {
+
+using Text = const std::string&;
+
+template <bool Settings::*Member>
+void flag(Settings& settings, Text value) {
+  settings.*Member = value == "1";
+}
+
+template <std::string Settings::*Member>
+void text(Settings& settings, Text value) {
+  settings.*Member = value;
+}
+
+template <std::vector<std::string> Settings::*Member>
+void more(Settings& settings, Text value) {
+  (settings.*Member).push_back(value);
+}
+
+template <int Settings::*Member>
+void number(Settings& settings, Text value) {
+  int parsed = 0;
+  const auto [end, failed] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+  if (failed != std::errc() || end != value.data() + value.size() || parsed < 0) {
+    throw error("'{}' isn't a number that it takes", value);
+  }
+  settings.*Member = parsed;
+}
+
+/// -v, -vvv (as one word), -v4.
+void verbosity(Settings& settings, Text value) {
+  if (value.find_first_not_of('v') == std::string::npos) {
+    settings.log_level += static_cast<int>(value.size()) + 1;
+  } else {
+    number<&Settings::log_level>(settings, value);
+  }
+}
+
+void log_file(Settings& settings, Text value) {
+  settings.log_file = value == "-" ? "" : value;
+}
+
+void lsm_profile(Settings&, Text value) {
+  if (!value.ends_with(":unconfined")) {
+    throw error("profile '{}'", value);
+  }
+}
+
+/// The network namespace can be made anew and empty; the client fills it.
+void empty_namespaces(Settings& settings, Text value) {
+  const bool network = value == std::to_string(CLONE_NEWNET) || value == "net";
+  if (!network && value != "0") {
+    throw error("{}", value);
+  }
+  settings.empty_network = network;
+}
+
+constexpr Takes kValue = Takes::Value;
+constexpr Takes kFlag = Takes::Flag;
+constexpr Effect kHonoured = Effect::Honoured;
+constexpr Effect kNoEffect = Effect::NoEffect;
+constexpr Effect kRefused = Effect::Refused;
+
+constexpr std::string_view kNoMounts = "the mount namespace is the restorer's";
+constexpr std::string_view kNoNetwork = "the network namespace is the restorer's";
+constexpr std::string_view kNoConnections = "a tree with TCP connections is refused";
+constexpr std::string_view kNoPageServer = "pages are never sent to another machine";
+
+constexpr Option kTable[] = {
+    // Where.
+    {"images_dir_fd", "", 0, kValue, kHonoured, "directory of the images, as the client's descriptor",
+     text<&Settings::images_dir>},
+    {"images_dir", "images-dir", 'D', kValue, kHonoured, "directory of the images",
+     text<&Settings::images_dir>},
+    {"work_dir_fd", "", 0, kValue, kHonoured, "as --work-dir, as the client's descriptor",
+     text<&Settings::work_dir>},
+    {"", "work-dir", 'W', kValue, kHonoured,
+     "directory of logs, statistics and pid files; else that of the images", text<&Settings::work_dir>},
+    {"log_file", "log-file", 'o', kValue, kHonoured, "log, relative to the work directory; - is stderr",
+     log_file},
+    {"log_level", "", 0, kValue, kHonoured, "1 errors, 2 warnings, 3 what is done, 4 every step",
+     number<&Settings::log_level>},
+    {"", "verbosity", 'v', Takes::OptionalValue, kHonoured, "as log_level; each v counts one", verbosity},
+    {"log_to_stderr", "", 0, kFlag, kHonoured, "log lines go to stderr instead of the log",
+     flag<&Settings::log_to_stderr>},
+    {"display_stats", "display-stats", 0, kFlag, kHonoured, "prints the statistics",
+     flag<&Settings::display_stats>},
+    {"status_fd", "status-fd", 0, kValue, kHonoured, "gets a zero byte when the service listens",
+     text<&Settings::status_fd>},
+    {"", "pidfile", 0, kValue, kHonoured, "the pid of the restored root, or of the service",
+     text<&Settings::pidfile>},
+    {"config_file", "config", 0, kValue, kHonoured, "options from a file", text<&Settings::config_file>},
+    {"", "no-default-config", 0, kFlag, kHonoured, "options from the command line alone",
+     [](Settings&, Text) {}},
+    {"", "address", 0, kValue, kHonoured, "path of the service's socket", text<&Settings::address>},
+    {"", "daemon", 'd', kFlag, kHonoured, "the service goes on in the background; restore: as -d below",
+     flag<&Settings::detach>},
+    {"", "feature", 0, kValue, kHonoured, "what check looks for", more<&Settings::features>},
+
+    // The tree.
+    {"pid", "tree", 't', kValue, kHonoured, "root of the tree that is dumped", number<&Settings::pid>},
+    {"leave_running", "leave-running", 'R', kFlag, kHonoured, "the tree runs on after the dump",
+     flag<&Settings::leave_running>},
+    {"leave_stopped", "leave-stopped", 's', kFlag, kHonoured, "the tree stays stopped after the dump",
+     flag<&Settings::leave_stopped>},
+    {"shell_job", "shell-job", 'j', kFlag, kHonoured, "session and terminal are those of who restores",
+     flag<&Settings::shell_job>},
+    {"notify_scripts", "", 0, kFlag, kHonoured, "notifications by RPC", flag<&Settings::notify>},
+    {"", "action-script", 0, kValue, kHonoured, "run at each of these moments; may be given more than once",
+     more<&Settings::action_scripts>},
+    {"rst_sibling", "restore-sibling", 'S', kFlag, kHonoured, "the root becomes a child of our parent",
+     flag<&Settings::sibling>},
+    {"", "restore-detached", 'd', kFlag, kHonoured, "returns as soon as the tree runs",
+     flag<&Settings::detach>},
+    {"exec_cmd", "exec-cmd", 0, kFlag, kHonoured, "the restorer becomes this command, the root's parent",
+     more<&Settings::exec_cmd>},
+    {"timeout", "timeout", 0, kValue, kNoEffect, "freezing takes milliseconds or is given up by itself"},
+    {"freeze_cgroup", "freeze-cgroup", 0, kValue, kNoEffect, "tasks are frozen one by one"},
+    {"unprivileged", "unprivileged", 0, kFlag, kNoEffect, "the privileges that there are are used"},
+    {"cpu_cap", "cpu-cap", 0, Takes::OptionalValue, kNoEffect,
+     "what the tree has used of the processor is compared in any case"},
+    {"pidfd_store_sk", "", 0, kValue, kNoEffect, "tasks are known by pidfd only while a dump lasts"},
+
+    // Files.
+    {"file_locks", "file-locks", 'l', kFlag, kNoEffect, "file locks are kept in any case"},
+    {"link_remap", "link-remap", 0, kFlag, kNoEffect, "deleted files are kept with their content"},
+    {"ghost_limit", "ghost-limit", 0, kValue, kNoEffect, "deleted files of any size are kept"},
+    {"evasive_devices", "evasive-devices", 0, kFlag, kNoEffect, "files are opened by their own path"},
+    {"force_irmap", "force-irmap", 0, kFlag, kNoEffect, "watches of files are refused"},
+    {"irmap_scan_paths", "irmap-scan-path", 0, kValue, kNoEffect, "watches of files are refused"},
+    {"", "file-validation", 0, kValue, kNoEffect, "files are compared by size and time in any case"},
+    {"skip_file_rwx_check", "skip-file-rwx-check", 0, kFlag, kNoEffect,
+     "permissions of files aren't compared"},
+    {"inherit_fd", "inherit-fd", 0, kValue, kHonoured, "our descriptor for what was outside: fd[N]:KEY",
+     more<&Settings::inherit_fds>},
+    {"orphan_pts_master", "", 0, kFlag, kNoEffect, "terminals are those of who restores"},
+    {"external", "external", 0, kValue, kHonoured, "what is outside of the tree, by name",
+     more<&Settings::external>},
+    {"", "libdir", 'L', kValue, kNoEffect, "there are no plug-ins"},
+
+    // Sockets.
+    {"ext_unix_sk", "ext-unix-sk", 'x', Takes::OptionalValue, kNoEffect,
+     "a socket whose other end is outside is refused in any case"},
+    {"unix_sk_ino", "", 0, kValue, kRefused, "a socket whose other end is outside can't be kept"},
+    {"tcp_established", "tcp-established", 0, kFlag, kNoEffect, kNoConnections},
+    {"tcp_skip_in_flight", "skip-in-flight", 0, kFlag, kNoEffect, kNoConnections},
+    {"tcp_close", "tcp-close", 0, kFlag, kNoEffect, kNoConnections},
+    {"network_lock", "network-lock", 0, kValue, kNoEffect, kNoConnections},
+
+    // Mounts.
+    {"root", "root", 'r', kValue, kHonoured, "root of the restored mount namespace", text<&Settings::root>},
+    {"ext_mnt", "ext-mount-map", 'M', kValue, kHonoured, "a mount from outside, by name",
+     [](Settings& settings, Text value) { settings.external.push_back("mnt:" + value); }},
+    {"auto_ext_mnt", "", 0, kFlag, kNoEffect, kNoMounts},
+    {"ext_sharing", "enable-external-sharing", 0, kFlag, kNoEffect, kNoMounts},
+    {"ext_masters", "enable-external-masters", 0, kFlag, kNoEffect, kNoMounts},
+    {"skip_mnt", "skip-mnt", 0, kValue, kNoEffect, kNoMounts},
+    {"enable_fs", "enable-fs", 0, kValue, kNoEffect, kNoMounts},
+    {"mntns_compat_mode", "mntns-compat-mode", 0, kFlag, kNoEffect, kNoMounts},
+    {"lsm_mount_context", "lsm-mount-context", 0, kValue, kRefused, "mounts keep the label that they have"},
+
+    // Namespaces.
+    {"join_ns", "join-ns", 'J', kValue, kRefused, "a restored tree enters no namespace"},
+    {"empty_ns", "empty-ns", 0, kValue, kHonoured, "net only: the client fills it", empty_namespaces},
+    {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
+    {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect, "sysctls aren't written"},
+
+    // Cgroups and security modules.
+    {"manage_cgroups", "", 0, kFlag, kNoEffect, "tasks start in the cgroup of the restorer"},
+    {"manage_cgroups_mode", "manage-cgroups", 0, Takes::OptionalValue, kNoEffect,
+     "tasks start in the cgroup of the restorer, whatever the mode"},
+    {"cg_root", "cgroup-root", 0, kValue, kHonoured, "where cgroups belong: [CONTROLLER:]PATH",
+     more<&Settings::cgroup_roots>},
+    {"cgroup_props", "cgroup-props", 0, kValue, kRefused, "properties of cgroups aren't kept"},
+    {"cgroup_props_file", "cgroup-props-file", 0, kValue, kRefused, "properties of cgroups aren't kept"},
+    {"cgroup_dump_controller", "cgroup-dump-controller", 0, kValue, kRefused,
+     "properties of cgroups aren't kept"},
+    {"cgroup_yard", "cgroup-yard", 0, kValue, kNoEffect, "cgroups are used where they are mounted"},
+    {"lsm_profile", "lsm-profile", 0, kValue, kHonoured, "unconfined profiles only", lsm_profile},
+
+    // Memory.
+    {"track_mem", "track-mem", 0, kFlag, kNoEffect, "each dump is a whole one"},
+    {"auto_dedup", "auto-dedup", 0, kFlag, kNoEffect, "each dump is a whole one"},
+    {"parent_img", "prev-images-dir", 0, kValue, kRefused, "each dump is a whole one"},
+    {"pre_dump_mode", "pre-dump-mode", 0, kValue, kNoEffect, "pre-dump is refused"},
+    {"lazy_pages", "lazy-pages", 0, kFlag, kRefused, "pages are restored before the tree runs"},
+    {"ps", "", 0, kValue, kRefused, kNoPageServer},
+    {"", "page-server", 0, kFlag, kRefused, kNoPageServer},
+    {"", "port", 0, kValue, kRefused, kNoPageServer},
+    {"", "ps-socket", 0, kValue, kRefused, kNoPageServer},
+    {"tls", "tls", 0, kFlag, kRefused, kNoPageServer},
+    {"tls_cacert", "tls-cacert", 0, kValue, kNoEffect, kNoPageServer},
+    {"tls_cacrl", "tls-cacrl", 0, kValue, kNoEffect, kNoPageServer},
+    {"tls_cert", "tls-cert", 0, kValue, kNoEffect, kNoPageServer},
+    {"tls_key", "tls-key", 0, kValue, kNoEffect, kNoPageServer},
+    {"tls_no_cn_verify", "tls-no-cn-verify", 0, kFlag, kNoEffect, kNoPageServer},
+};
+
+template <typename Member>
+const Option* find(Member member, std::string_view name) {
+  const auto* const row = std::find_if(std::begin(kTable), std::end(kTable),
+                                       [&](const Option& option) { return option.*member == name; });
+  return name.empty() || row == std::end(kTable) ? nullptr : row;
+}
+
+}  // namespace
+
+std::span<const Option> option_table() {
+  return kTable;
+}
+
+const Option* find_field(std::string_view field) {
+  return find(&Option::field, field);
+}
+
+const Option* find_option(std::string_view name) {
+  return find(&Option::name, name);
+}
+
+void Asked::set(const Option& option, const std::string& value) {
+  if (value.empty() && option.takes == Takes::Value) {
+    return;
+  }
+  if (option.effect == Effect::Honoured) {
+    try {
+      option.apply(settings, value);
+    } catch (const Error& e) {
+      refuse(fmt::format("option {}: {} isn't supported", option.title(), e.what()));
+    }
+    return;
+  }
+  const bool asked = option.takes == Takes::Flag ? value == "1" : true;
+  if (!asked) {
+    return;
+  }
+  if (option.effect == Effect::Refused) {
+    refuse(fmt::format("option {} isn't supported: {}", option.title(), option.remark));
+  } else {
+    warnings_.push_back(fmt::format("option {} has no effect: {}", option.title(), option.remark));
+  }
+}
+
+void Asked::judge() const {
+  for (const std::string& warning : warnings_) {
+    log::warning("{}", warning);
+  }
+  std::string all;
+  for (const std::string& refusal : refusals_) {
+    all += (all.empty() ? "" : "; ") + refusal;
+  }
+  if (!all.empty()) {
+    throw error("{}", all);
+  }
+}
+
+}  // namespace godwit::compat

@@ -1,0 +1,66 @@
+#include "restore/restore.h"
+
+#include <ctime>
+
+#include "compat/client_files.h"
+#include "compat/operations.h"
+#include "images-format/checkpoint_reader.h"
+#include "kernel/error.h"
+#include "kernel/log.h"
+#include "program/pidfile.h"
+
+namespace godwit::compat {
+
+namespace {
+
+uint64_t now_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+/// It is too late to stop: the tree runs.
+void tell_resumed(const Notifier& notifier, pid_t root) {
+  try {
+    notifier.tell("post-resume", root);
+  } catch (const Error& e) {
+    log::warning("post-resume: {}", e.what());
+  }
+}
+
+}  // namespace
+
+pid_t run_restore(const Settings& settings, const Workplace& workplace, const Notifier& notifier) {
+  log::info("restore from {}", workplace.images_path);
+  RestoreTimes times{.began_ns = now_ns()};
+  const CheckpointImage image =
+      CheckpointImage::open_directory(workplace.images.get(), workplace.images_path);
+  notifier.tell("pre-restore", 0);
+  Pidfile pidfile(settings.pidfile);
+  RestoreCallbacks callbacks;
+  callbacks.created = [&](pid_t root) {
+    times.created_ns = now_ns();
+    notifier.tell("setup-namespaces", root);
+    notifier.tell("post-setup-namespaces", root);
+  };
+  callbacks.barrier = [&](pid_t root) {
+    if (!settings.pidfile.empty()) {
+      pidfile.write(root);
+    }
+    notifier.tell("post-restore", root);
+    notifier.tell("network-unlock", root);
+    notifier.tell("pre-resume", root);
+    times.ended_ns = now_ns();
+    write_restore_stats(image, times);
+  };
+  const pid_t root = restore(image, {.sibling = settings.sibling}, callbacks);
+  pidfile.keep();
+  tell_resumed(notifier, root);
+  if (settings.display_stats) {
+    print_restore_stats(image, times);
+  }
+  log::info("restored; the root is task {}", root);
+  return root;
+}
+
+}  // namespace godwit::compat

@@ -1,0 +1,178 @@
+#include "compat/rpc_server.h"
+
+#include <unistd.h>
+
+#include <optional>
+
+#include "compat/command_line.h"
+#include "compat/log_file.h"
+#include "compat/operations.h"
+#include "compat/peer_features.h"
+#include "compat/rpc_options.h"
+#include "compat/rpc_socket.h"
+#include "kernel/error.h"
+#include "kernel/log.h"
+
+namespace godwit::compat {
+
+namespace {
+
+constexpr const char* kDefaultLog = "criu.log";
+
+/// A notification and the client's answer to it.
+Notifier::Ask ask_by(const RpcSocket& socket) {
+  return [&socket](std::string_view moment, pid_t root) {
+    rpc::Response question;
+    question.set_type(rpc::NOTIFY);
+    question.set_success(true);
+    question.mutable_notify()->set_script(std::string(moment));
+    if (root != 0) {
+      question.mutable_notify()->set_pid(root);
+    }
+    socket.send(question);
+    rpc::Request answer;
+    if (!socket.receive(answer)) {
+      throw Error(fmt::format("the client went away at {}", moment), ECONNRESET);
+    }
+    if (answer.type() != rpc::NOTIFY) {
+      throw Error(fmt::format("the client answered {} with a request", moment), EBADMSG);
+    }
+    if (!answer.notify_success()) {
+      throw error("the client refused to go on at {}", moment);
+    }
+  };
+}
+
+/// One request. What fails is told to the client and to the log.
+class Job {
+ public:
+  Job(const RpcSocket& socket, const rpc::Request& request) : socket_(socket), request_(request) {
+    response_.set_type(request.type());
+    response_.set_success(true);
+  }
+
+  /// Whether it was done, and the client knows.
+  bool run() {
+    try {
+      dispatch();
+    } catch (const Error& e) {
+      fail(e.what(), e.code());
+    } catch (const std::exception& e) {
+      fail(e.what(), 0);
+    }
+    try {
+      socket_.send(response_);
+    } catch (const Error& e) {
+      log_failure(e.what());
+      return false;
+    }
+    return response_.success();
+  }
+
+ private:
+  void dispatch() {
+    switch (request_.type()) {
+      case rpc::VERSION:
+        response_.mutable_version()->set_major_number(PeerVersion::kMajor);
+        response_.mutable_version()->set_minor_number(PeerVersion::kMinor);
+        return;
+      case rpc::FEATURE_CHECK:
+        // What the client asks about stands in its message; all that there is is told.
+        response_.mutable_features()->set_mem_track(false);
+        response_.mutable_features()->set_lazy_pages(false);
+        response_.mutable_features()->set_pidfd_store(false);
+        return;
+      case rpc::CHECK:
+        check_machine_features();
+        return;
+      case rpc::DUMP:
+        prepare();
+        run_dump(asked_.settings, *workplace_, notifier());
+        response_.mutable_dump()->set_restored(false);
+        return;
+      case rpc::RESTORE:
+        restore();
+        return;
+      case rpc::NOTIFY:
+      case rpc::EMPTY:
+        response_.set_type(rpc::EMPTY);
+        throw Error("that isn't a request", EBADMSG);
+      default:
+        if (request_.has_opts()) {
+          prepare();
+        }
+        throw Error(
+            fmt::format("requests of type {} aren't supported yet", rpc::RequestType_Name(request_.type())),
+            EOPNOTSUPP);
+    }
+  }
+
+  void restore() {
+    prepare();
+    const pid_t root = run_restore(asked_.settings, *workplace_, notifier());
+    response_.mutable_restore()->set_pid(root);
+  }
+
+  void prepare() {
+    if (!request_.has_opts()) {
+      throw Error("the request has no options", EBADMSG);
+    }
+    std::optional<Error> config_failure;
+    const auto read_config = [&](const auto& read) {
+      try {
+        read();
+      } catch (const Error& e) {
+        config_failure = e;
+      }
+    };
+    read_config([&] { read_default_config(asked_); });
+    read_options(request_.opts(), socket_.client(), asked_);
+    // What administrators write into a file of options wins over what the client asks. Clients name one that
+    // needn't be there.
+    const std::string config = asked_.settings.config_file;
+    if (!config.empty() && ::access(config.c_str(), F_OK) == 0) {
+      read_config([&] { read_config_file(config, asked_); });
+    }
+    workplace_.emplace(asked_.settings, kDefaultLog);
+    if (config_failure) {
+      throw *config_failure;
+    }
+    asked_.judge();
+  }
+
+  [[nodiscard]] Notifier notifier() const {
+    return {asked_.settings.action_scripts, workplace_->images_path,
+            asked_.settings.notify ? ask_by(socket_) : nullptr};
+  }
+
+  void fail(const std::string& message, int code) {
+    log_failure(message);
+    response_.set_success(false);
+    response_.set_cr_errno(code);
+    response_.set_cr_errmsg(message);
+  }
+
+  const RpcSocket& socket_;
+  const rpc::Request& request_;
+  rpc::Response response_;
+  Asked asked_;
+  std::optional<Workplace> workplace_;
+};
+
+}  // namespace
+
+int serve_client(Fd fd) {
+  const RpcSocket socket(std::move(fd));
+  rpc::Request request;
+  bool done = true;
+  do {
+    request.Clear();
+    if (!socket.receive(request)) {
+      break;
+    }
+    done = Job(socket, request).run() && done;
+  } while (request.keep_open());
+  return done ? 0 : 1;
+}
+
+}  // namespace godwit::compat

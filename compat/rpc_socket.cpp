@@ -1,0 +1,73 @@
+#include "compat/rpc_socket.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <sys/socket.h>
+
+#include <vector>
+
+#include "kernel/cancel.h"
+#include "kernel/error.h"
+
+namespace godwit::compat {
+
+namespace {
+
+constexpr size_t kMaxRequest = 1 << 20;
+
+int socket_type(int fd) {
+  int type = 0;
+  socklen_t size = sizeof(type);
+  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 ? type : -1;
+}
+
+}  // namespace
+
+RpcSocket::RpcSocket(Fd socket) : socket_(std::move(socket)) {
+  if (socket_type(socket_.get()) != SOCK_SEQPACKET) {
+    throw error("descriptor {} isn't a SOCK_SEQPACKET socket", socket_.get());
+  }
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    throw errno_error("cannot tell who the client is");
+  }
+  client_ = peer.pid;
+}
+
+bool RpcSocket::receive(rpc::Request& request) const {
+  // The length first: MSG_PEEK with MSG_TRUNC tells it (man 2 recv).
+  ssize_t length = 0;
+  while ((length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC)) < 0) {
+    if (errno != EINTR) {
+      throw errno_error("cannot receive a request");
+    }
+    check_cancelled();
+  }
+  if (length == 0) {
+    return false;
+  }
+  if (static_cast<size_t>(length) > kMaxRequest) {
+    throw error("a request of {} bytes is too long", length);
+  }
+  std::vector<char> buffer(static_cast<size_t>(length));
+  if (::recv(socket_.get(), buffer.data(), buffer.size(), 0) != length) {
+    throw errno_error("cannot receive a request");
+  }
+  const google::protobuf::LogSilencer silence;
+  if (!request.ParseFromArray(buffer.data(), static_cast<int>(buffer.size()))) {
+    throw Error("a request isn't well-formed", EBADMSG);
+  }
+  return true;
+}
+
+void RpcSocket::send(const rpc::Response& response) const {
+  const std::string message = response.SerializeAsString();
+  while (::send(socket_.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0) {
+    if (errno != EINTR) {
+      throw errno_error("cannot answer the client");
+    }
+    check_cancelled();
+  }
+}
+
+}  // namespace godwit::compat

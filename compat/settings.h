@@ -1,0 +1,46 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace godwit::compat {
+
+/// What a client asked for, whether by RPC or by command line.
+struct Settings {
+  // Where.
+  std::string images_dir = ".";
+  std::string work_dir;  // logs, statistics, pid files; empty: the images' directory
+  std::string log_file;  // relative to the work directory; empty: stderr
+  int log_level = 0;     // 1 errors, 2 warnings, 3 what is done, 4 every step; 0: not said
+  bool log_to_stderr = false;
+  bool display_stats = false;
+  std::string status_fd;  // number of our descriptor, or a path
+
+  // What.
+  pid_t pid = 0;
+  bool leave_running = false;
+  bool leave_stopped = false;
+  bool shell_job = false;
+  bool notify = false;  // the client wants notifications by RPC
+  std::vector<std::string> action_scripts;
+  bool sibling = false;
+  bool detach = false;
+  std::string pidfile;
+  std::vector<std::string> exec_cmd;
+
+  // Containers, as the engine will want them.
+  std::string root;
+  std::vector<std::string> external;
+  bool empty_network = false;             // devices of the network namespace are the client's affair
+  std::vector<std::string> inherit_fds;   // fd[N]:KEY
+  std::vector<std::string> cgroup_roots;  // [CONTROLLER:]PATH
+
+  // The program itself.
+  std::string address;  // of the service's socket
+  std::vector<std::string> features;
+  std::string config_file;
+};
+
+}  // namespace godwit::compat

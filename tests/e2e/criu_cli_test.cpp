@@ -1,0 +1,219 @@
+// The criu front end by its command line and as a service.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+#include "tests/e2e/criu_client.h"
+#include "tests/e2e/harness.h"
+#include "tests/e2e/proc.h"
+#include "tests/e2e/real_program.h"
+
+namespace godwit::e2e {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class CriuCli : public testing::Test {
+ protected:
+  static Outcome criu(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), CRIU_BINARY);
+    return run(arguments);
+  }
+  static pid_t start() { return launch({"/bin/sleep", "1000"}); }
+  static bool runs(pid_t pid) {
+    return wait_until([&] { return state_of(pid) == 'S' || state_of(pid) == 'R'; });
+  }
+  std::string log(const std::string& name) { return try_read(directory_ / name).value_or("(no log)"); }
+
+  Reaper reaper_;
+  TemporaryDirectory directory_;
+  const std::string images_ = directory_.path();
+};
+
+TEST_F(CriuCli, Version) {
+  const Outcome outcome = criu({"--version"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(outcome.output.starts_with("Version: 4.")) << outcome.output;
+}
+
+TEST_F(CriuCli, HelpListsEveryOption) {
+  const Outcome outcome = criu({"--help"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  for (const char* option : {"--tree", "--restore-sibling", "--lazy-pages", "--cgroup-root"}) {
+    EXPECT_TRUE(contains(outcome.output, option)) << option;
+  }
+}
+
+TEST_F(CriuCli, WrongUsage) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{}, {"fly"}, {"dump", "--warp"}, {"dump", "more"}, {"swrk"}, {"swrk", "x"}}) {
+    const Outcome outcome = criu(arguments);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_TRUE(contains(outcome.output, "see 'criu --help'")) << outcome.output;
+  }
+}
+
+TEST_F(CriuCli, Check) {
+  EXPECT_TRUE(contains(criu({"check"}).output, "Looks good.\n"));
+  EXPECT_EQ(criu({"check", "--feature", "seccomp_suspend"}).exit_code, 0);
+  EXPECT_EQ(criu({"check", "--feature", "lazy_pages"}).exit_code, 1);
+  const Outcome unknown = criu({"check", "--feature", "warp"});
+  EXPECT_EQ(unknown.exit_code, 1);
+  EXPECT_TRUE(contains(unknown.output, "warp")) << unknown.output;
+}
+
+TEST_F(CriuCli, DumpAndRestoreDetached) {
+  const pid_t pid = start();
+  const std::string tree = std::to_string(pid);
+  Outcome outcome = criu({"dump", "-t", tree, "-D", images_, "-o", "dump.log", "-v4", "--file-locks"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output << log("dump.log");
+  EXPECT_EQ(outcome.output, "");
+  EXPECT_TRUE(contains(log("dump.log"), "dumped 1 tasks")) << log("dump.log");
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  outcome =
+      criu({"restore", "-D", images_, "-o", "restore.log", "-d", "--pidfile", "pid", "--display-stats"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output << log("restore.log");
+  EXPECT_EQ(try_read(directory_ / "pid"), tree + "\n");
+  EXPECT_TRUE(contains(outcome.output, "Pages restored: ")) << outcome.output;
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuCli, WorkDirectory) {
+  const TemporaryDirectory work;
+  const pid_t pid = start();
+  const Outcome outcome =
+      criu({"dump", "-t", std::to_string(pid), "-D", images_, "-W", work.path(), "-o", "log", "-R"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  for (const char* name : {"log", "stats-dump"}) {
+    EXPECT_TRUE(try_read(work / name).has_value()) << name;
+    EXPECT_FALSE(try_read(directory_ / name).has_value()) << name;
+  }
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuCli, RestoreAsSibling) {
+  const pid_t pid = start();
+  ASSERT_EQ(criu({"dump", "-t", std::to_string(pid), "-D", images_}).exit_code, 0);
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  const Outcome outcome = criu({"restore", "-D", images_, "-d", "-S"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  ASSERT_EQ(::kill(pid, SIGKILL), 0);
+  EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);
+}
+
+TEST_F(CriuCli, TheRestorerBecomesACommand) {
+  const pid_t pid = start();
+  ASSERT_EQ(criu({"dump", "-t", std::to_string(pid), "-D", images_}).exit_code, 0);
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  const std::string command = "ps -o ppid= -p " + std::to_string(pid) + "; echo $$";
+  const Outcome outcome = criu({"restore", "-D", images_, "--exec-cmd", "--", "/bin/sh", "-c", command});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const std::vector<std::string> words = words_of([&] {
+    std::string one_line = outcome.output;
+    std::replace(one_line.begin(), one_line.end(), '\n', ' ');
+    return one_line;
+  }());
+  ASSERT_EQ(words.size(), 2U) << outcome.output;
+  EXPECT_EQ(words[0], words[1]) << "the command is the root's parent";
+}
+
+TEST_F(CriuCli, ActionScripts) {
+  const pid_t pid = start();
+  const std::string script = "echo $CRTOOLS_SCRIPT_ACTION $CRTOOLS_INIT_PID $CRTOOLS_IMAGE_DIR >>seen";
+  const auto seen = [&] { return try_read(directory_ / "seen").value_or(""); };
+  const std::string tail = " " + std::to_string(pid) + " " + images_ + "\n";
+  ASSERT_EQ(criu({"dump", "-t", std::to_string(pid), "-D", images_, "--action-script", script}).exit_code, 0);
+  EXPECT_EQ(seen(), "pre-dump" + tail + "network-lock" + tail + "post-dump" + tail);
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  ::unlink((directory_ / "seen").c_str());
+  ASSERT_EQ(criu({"restore", "-D", images_, "-d", "--action-script", script}).exit_code, 0);
+  EXPECT_TRUE(seen().starts_with("pre-restore " + images_ + "\nsetup-namespaces" + tail)) << seen();
+  EXPECT_TRUE(seen().ends_with("pre-resume" + tail + "post-resume" + tail)) << seen();
+}
+
+TEST_F(CriuCli, ActionScriptThatFails) {
+  const pid_t pid = start();
+  const Outcome outcome = criu({"dump", "-t", std::to_string(pid), "-D", images_, "--action-script",
+                                "test $CRTOOLS_SCRIPT_ACTION != post-dump"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_TRUE(contains(outcome.output, "failed at post-dump with exit code 1")) << outcome.output;
+  EXPECT_TRUE(runs(pid));
+  EXPECT_FALSE(try_read(directory_ / "checkpoint").has_value());
+}
+
+TEST_F(CriuCli, OptionsFromAFile) {
+  const pid_t pid = start();
+  const std::string config = directory_ / "options";
+  write_text(config, "leave-running\nlog-file from-the-file\n");
+  const Outcome outcome = criu({"dump", "-t", std::to_string(pid), "-D", images_, "--config", config});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_TRUE(runs(pid));
+  EXPECT_TRUE(try_read(directory_ / "from-the-file").has_value());
+  write_text(config, "prev-images-dir ../before\n");
+  const Outcome refused = criu({"dump", "-t", std::to_string(pid), "-D", images_, "-R", "--config", config});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(contains(refused.output, "option prev-images-dir isn't supported")) << refused.output;
+}
+
+TEST_F(CriuCli, CommandsThatAreNotSupportedAreRefusedByName) {
+  const pid_t pid = start();
+  for (const char* command : {"pre-dump", "page-server", "lazy-pages", "dedup"}) {
+    const Outcome outcome = criu({command, "-t", std::to_string(pid), "-D", images_});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_TRUE(contains(outcome.output, command)) << outcome.output;
+  }
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuCli, Service) {
+  const std::string address = directory_ / "socket";
+  const std::string pidfile = directory_ / "service.pid";
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const Fd read_end(ready[0]);
+  Fd write_end(ready[1]);
+  LaunchOptions options;
+  options.in_child = [&] { ::fcntl(write_end.get(), F_SETFD, 0); };
+  const pid_t service = launch({CRIU_BINARY, "service", "--address", address, "--pidfile", pidfile,
+                                "--status-fd", std::to_string(write_end.get())},
+                               options);
+  write_end.reset();
+  char byte = 1;
+  ASSERT_EQ(::read(read_end.get(), &byte, 1), 1);
+  EXPECT_EQ(byte, 0);
+  EXPECT_EQ(try_read(pidfile), std::to_string(service) + "\n");
+  const pid_t pid = start();
+  const Fd images = open_file(images_, O_RDONLY | O_DIRECTORY);
+  for (int round = 0; round < 2; ++round) {
+    Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    address.copy(name.sun_path, sizeof(name.sun_path) - 1);
+    ASSERT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
+    CriuClient client(std::move(socket));
+    rpc::Request request = criu_request(rpc::DUMP, images);
+    request.mutable_opts()->set_pid(pid);
+    request.mutable_opts()->set_leave_running(true);
+    const rpc::Response response = client.ask(request);
+    EXPECT_TRUE(response.success()) << response.cr_errmsg();
+  }
+  EXPECT_TRUE(runs(pid));
+  ASSERT_EQ(::kill(service, SIGTERM), 0);
+  EXPECT_EQ(wait_for_end(service), 0);
+  EXPECT_FALSE(try_read(pidfile).has_value());
+  EXPECT_NE(::access(address.c_str(), F_OK), 0);
+}
+
+}  // namespace
+}  // namespace godwit::e2e
