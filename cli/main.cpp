@@ -1,6 +1,3 @@
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <exception>
@@ -93,21 +90,12 @@ int run(Arguments arguments) {
   return kWrongUsage;
 }
 
-/// A file of a checkpoint that was opened as descriptor 1 or 2 would get our lines into it.
-void fill_standard_descriptors() {
-  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) < 0) {
-      ::_exit(kFailed);
-    }
-  }
-}
-
 }  // namespace
 
 }  // namespace godwit::cli
 
 int main(int argc, char** argv) {
-  godwit::cli::fill_standard_descriptors();
+  godwit::fill_standard_descriptors();
   int code = godwit::cli::kFailed;
   try {
     code = godwit::cli::run({argv + std::min(argc, 1), argv + argc});

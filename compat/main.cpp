@@ -154,6 +154,7 @@ int run(std::vector<std::string> arguments) {
 }  // namespace godwit::compat
 
 int main(int argc, char** argv) {
+  godwit::fill_standard_descriptors();
   int code = 1;
   try {
     code = godwit::compat::run({argv + std::min(argc, 1), argv + argc});

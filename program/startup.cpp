@@ -1,5 +1,6 @@
 #include "program/startup.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -44,6 +45,14 @@ static void prepare_heap() {
 }
 
 namespace godwit {
+
+void fill_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) < 0) {
+      ::_exit(EXIT_FAILURE);
+    }
+  }
+}
 
 void leave(int exit_code) {
 #ifdef __SANITIZE_ADDRESS__
