@@ -81,7 +81,10 @@ void run_dump(const Settings& settings, const Workplace& workplace, const Notifi
   notifier.tell("pre-dump", options.pid);
   NetworkLock network(notifier, options.pid);
   DumpCallbacks callbacks;
-  callbacks.frozen = [&] { network.lock(); };
+  callbacks.frozen = [&] {
+    network.lock();
+    notifier.ask("query-ext-files", options.pid);
+  };
   if (notifier.wanted()) {
     callbacks.complete = [&] { notifier.tell("post-dump", options.pid); };
   }

@@ -64,6 +64,10 @@ void Notifier::tell(std::string_view moment, pid_t root) const {
   for (const std::string& script : scripts_) {
     run(script, moment, root);
   }
+  ask(moment, root);
+}
+
+void Notifier::ask(std::string_view moment, pid_t root) const {
   if (ask_) {
     ask_(moment, root);
   }

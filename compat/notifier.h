@@ -29,6 +29,8 @@ class Notifier {
 
   /// `root`: pid of the root task; 0 where there is none yet. Throws Error if somebody refuses to go on.
   void tell(std::string_view moment, pid_t root) const;
+  /// The same to the client alone: what is a question, scripts have no way to answer.
+  void ask(std::string_view moment, pid_t root) const;
 
  private:
   void run(const std::string& script, std::string_view moment, pid_t root) const;

@@ -11,7 +11,8 @@ namespace godwit::compat {
 // The same calls that godwit's own commands make, with what clients want around them. Each logs what it does
 // and throws Error.
 
-/// Dumps the tree. The client is told: pre-dump, network-lock, post-dump, network-unlock.
+/// Dumps the tree. The client is told: pre-dump, network-lock, query-ext-files (scripts
+/// aren't), post-dump, network-unlock.
 void run_dump(const Settings& settings, const Workplace& workplace, const Notifier& notifier);
 
 /// Restores the tree; returns its root's pid. The client is told: pre-restore, setup-namespaces,

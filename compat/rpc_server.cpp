@@ -19,6 +19,15 @@ namespace {
 
 constexpr const char* kDefaultLog = "criu.log";
 
+/// Sockets that the client names in its answer to query-ext-files.
+void judge_external_sockets(const rpc::Options& options) {
+  Asked asked;
+  for (const rpc::UnixSocket& socket : options.unix_sk_ino()) {
+    asked.set(*find_field("unix_sk_ino"), std::to_string(socket.inode()));
+  }
+  asked.judge();
+}
+
 /// A notification and the client's answer to it.
 Notifier::Ask ask_by(const RpcSocket& socket) {
   return [&socket](std::string_view moment, pid_t root) {
@@ -40,6 +49,7 @@ Notifier::Ask ask_by(const RpcSocket& socket) {
     if (!answer.notify_success()) {
       throw error("the client refused to go on at {}", moment);
     }
+    judge_external_sockets(answer.opts());
   };
 }
 

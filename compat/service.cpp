@@ -10,6 +10,7 @@
 
 #include <csignal>
 
+#include "compat/notifier.h"
 #include "compat/rpc_server.h"
 #include "compat/status.h"
 #include "kernel/cancel.h"
@@ -116,6 +117,7 @@ int run_service(const Settings& settings) {
     pidfile.write(::getpid());
   }
   const SignalsWhileWaiting signals;
+  Notifier(settings.action_scripts, settings.images_dir, nullptr).tell("status-ready", 0);
   tell_ready(settings.status_fd);
   while (termination_signal() == 0) {
     Fd client = listener.accept(signals.mask());

@@ -185,13 +185,16 @@ TEST_F(CriuCli, Service) {
   Fd write_end(ready[1]);
   LaunchOptions options;
   options.in_child = [&] { ::fcntl(write_end.get(), F_SETFD, 0); };
+  const std::string script =
+      "test -S " + address + " && echo $CRTOOLS_SCRIPT_ACTION >" + (directory_ / "seen");
   const pid_t service = launch({CRIU_BINARY, "service", "--address", address, "--pidfile", pidfile,
-                                "--status-fd", std::to_string(write_end.get())},
+                                "--status-fd", std::to_string(write_end.get()), "--action-script", script},
                                options);
   write_end.reset();
   char byte = 1;
   ASSERT_EQ(::read(read_end.get(), &byte, 1), 1);
   EXPECT_EQ(byte, 0);
+  EXPECT_EQ(try_read(directory_ / "seen"), "status-ready\n");
   EXPECT_EQ(try_read(pidfile), std::to_string(service) + "\n");
   const pid_t pid = start();
   const Fd images = open_file(images_, O_RDONLY | O_DIRECTORY);

@@ -21,7 +21,7 @@ namespace {
 
 using Moments = std::vector<std::string>;
 
-const Moments kDumpMoments{"pre-dump", "network-lock", "post-dump"};
+const Moments kDumpMoments{"pre-dump", "network-lock", "query-ext-files", "post-dump"};
 const Moments kRestoreMoments{"pre-restore",  "setup-namespaces", "post-setup-namespaces",
                               "post-restore", "network-unlock",   "pre-resume",
                               "post-resume"};
@@ -111,7 +111,7 @@ TEST_F(CriuRpc, DumpAndRestoreAsSibling) {
   ASSERT_TRUE(dumped.success()) << dumped.cr_errmsg();
   EXPECT_EQ(dumped.type(), rpc::DUMP);
   EXPECT_EQ(client.moments, kDumpMoments);
-  EXPECT_EQ(client.pids, (std::vector<pid_t>(3, pid)));
+  EXPECT_EQ(client.pids, (std::vector<pid_t>(kDumpMoments.size(), pid)));
   EXPECT_EQ(client.wait_for_end(), 0);
   const int status = wait_for_end(pid);
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
@@ -150,7 +150,8 @@ TEST_F(CriuRpc, LeaveRunning) {
       return true;
     });
     ASSERT_TRUE(response.success()) << response.cr_errmsg();
-    EXPECT_EQ(client.moments, (Moments{"pre-dump", "network-lock", "post-dump", "network-unlock"}));
+    EXPECT_EQ(client.moments,
+              (Moments{"pre-dump", "network-lock", "query-ext-files", "post-dump", "network-unlock"}));
     EXPECT_TRUE(runs(pid));
   }
   EXPECT_TRUE(godwit({"verify", directory_.path()}).ok());
@@ -315,6 +316,33 @@ TEST_F(CriuRpc, OptionsThatWouldChangeTheResultAreRefusedByName) {
   EXPECT_TRUE(runs(pid));
 }
 
+/// Sockets that stay outside can be named in the options, and in the answer to query-ext-files.
+TEST_F(CriuRpc, SocketsFromOutsideAreRefusedByName) {
+  const pid_t pid = start();
+  CriuClient client;
+  client.send(dump_request(pid));
+  rpc::Request answer;
+  answer.set_type(rpc::NOTIFY);
+  answer.set_notify_success(true);
+  while (client.receive().notify().script() != "query-ext-files") {
+    client.send(answer);
+  }
+  EXPECT_EQ(state_of(pid), 't') << "the client sees the sockets that are dumped";
+  answer.mutable_opts()->set_images_dir_fd(-1);
+  answer.mutable_opts()->add_unix_sk_ino()->set_inode(4711);
+  client.send(answer);
+  const rpc::Response unlocked = client.receive();
+  EXPECT_EQ(unlocked.notify().script(), "network-unlock");
+  answer.clear_opts();
+  client.send(answer);
+  const rpc::Response response = client.receive();
+  EXPECT_FALSE(response.success());
+  EXPECT_NE(response.cr_errmsg().find("option unix_sk_ino isn't supported"), std::string::npos)
+      << response.cr_errmsg();
+  EXPECT_TRUE(runs(pid));
+  EXPECT_FALSE(exists(directory_ / "checkpoint"));
+}
+
 TEST_F(CriuRpc, RequestsThatAreNotSupportedAreRefusedByName) {
   for (const rpc::RequestType type : {rpc::PRE_DUMP, rpc::PAGE_SERVER, rpc::CPUINFO_DUMP, rpc::WAIT_PID}) {
     CriuClient client;
@@ -339,8 +367,8 @@ TEST_F(CriuRpc, ActionScripts) {
   const rpc::Response response = client.ask(request);
   ASSERT_TRUE(response.success()) << response.cr_errmsg();
   std::string expected;
-  for (const std::string& moment : kDumpMoments) {
-    expected += moment + " " + std::to_string(pid) + "\n";
+  for (const char* moment : {"pre-dump", "network-lock", "post-dump"}) {
+    expected += std::string(moment) + " " + std::to_string(pid) + "\n";
   }
   EXPECT_EQ(try_read(seen), expected);
 }
