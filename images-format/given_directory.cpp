@@ -23,16 +23,16 @@ GivenDirectory::GivenDirectory(int directory, std::string path)
   if (::flock(directory_.get(), LOCK_EX | LOCK_NB) != 0) {
     throw errno_error("cannot lock {}", path_).hint("another checkpoint is being written there");
   }
+  remove_partial();
 }
 
 GivenDirectory::~GivenDirectory() {
-  for (const std::string& name : files_) {
-    ::unlinkat(directory_.get(), partial(name).c_str(), 0);
+  if (!files_.empty()) {
+    remove_partial();
   }
 }
 
 Fd GivenDirectory::create_file(const std::string& name) {
-  ::unlinkat(directory_.get(), partial(name).c_str(), 0);
   Fd file = open_at(directory_.get(), partial(name), O_WRONLY | O_CREAT | O_EXCL, 0600);
   files_.push_back(name);
   return file;
@@ -47,6 +47,7 @@ void GivenDirectory::publish(bool sync) {
       }
     }
     rename_file(kMetadataFile);
+    files_.clear();
     if (sync) {
       sync_directory(directory_.get(), path_);
     }
@@ -63,6 +64,13 @@ void GivenDirectory::retract() noexcept {
 void GivenDirectory::rename_file(const std::string& name) {
   if (::renameat(directory_.get(), partial(name).c_str(), directory_.get(), name.c_str()) != 0) {
     throw errno_error("cannot rename {} to {} in {}", partial(name), name, path_);
+  }
+}
+
+void GivenDirectory::remove_partial() noexcept {
+  ::unlinkat(directory_.get(), partial(kMetadataFile).c_str(), 0);
+  for (size_t i = 0; i < kMaxPayloadFiles; ++i) {
+    ::unlinkat(directory_.get(), partial(payload_file(i)).c_str(), 0);
   }
 }
 

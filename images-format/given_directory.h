@@ -9,7 +9,7 @@ namespace godwit {
 
 /// A directory that somebody else has made, and which may hold files of theirs. The checkpoint's files are
 /// made in it as `NAME.partial`, under a lock (flock(2)) of the directory; what a writer that was killed left
-/// there is overwritten.
+/// there is removed.
 class GivenDirectory final : public CheckpointDirectory {
  public:
   /// `directory`: O_PATH suffices. Throws Error if another writer is at work there.
@@ -25,11 +25,12 @@ class GivenDirectory final : public CheckpointDirectory {
 
  private:
   void rename_file(const std::string& name);
+  void remove_partial() noexcept;
   void remove_checkpoint() noexcept;
 
   std::string path_;
-  Fd directory_;  // holds the lock
-  std::vector<std::string> files_;
+  Fd directory_;                    // holds the lock
+  std::vector<std::string> files_;  // that have no name of their own yet
 };
 
 }  // namespace godwit
