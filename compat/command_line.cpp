@@ -10,8 +10,6 @@ namespace godwit::compat {
 
 namespace {
 
-constexpr int kVersion = 1000;
-constexpr int kHelp = 1001;
 constexpr int kFirstRow = 2000;      // + index in the table
 constexpr int kFirstNegated = 3000;  // the same with "no-" in front
 
@@ -46,9 +44,6 @@ class Options {
         letters_.append(static_cast<size_t>(argument_of(option)), ':');
       }
     }
-    add("version", no_argument, kVersion);
-    add("help", no_argument, kHelp);
-    letters_ += "Vh";
     long_.push_back({});
   }
 
@@ -75,12 +70,11 @@ const Option* by_letter(int letter) {
   return nullptr;
 }
 
-void take(const Option& option, const char* value, bool negated, CommandLine& line, Asked& asked) {
-  if (option.name == "no-default-config") {
-    line.default_config = false;
-  } else if (option.name == "exec-cmd") {
-    // The command stands behind all options.
-  } else if (option.takes == Takes::Flag) {
+void take(const Option& option, const char* value, bool negated, Asked& asked) {
+  if (option.name == "exec-cmd") {
+    return;  // the command stands behind all options
+  }
+  if (option.takes == Takes::Flag) {
     asked.set(option, negated ? "0" : "1");
   } else {
     asked.set(option, value == nullptr ? "" : value);
@@ -89,7 +83,7 @@ void take(const Option& option, const char* value, bool negated, CommandLine& li
 
 }  // namespace
 
-CommandLine read_command_line(std::vector<std::string> arguments, Asked& asked) {
+std::vector<std::string> read_command_line(std::vector<std::string> arguments, Asked& asked) {
   arguments.insert(arguments.begin(), "criu");
   std::vector<char*> pointers;
   for (std::string& argument : arguments) {
@@ -98,7 +92,6 @@ CommandLine read_command_line(std::vector<std::string> arguments, Asked& asked) 
   const int count = static_cast<int>(pointers.size());
   pointers.push_back(nullptr);
   const Options options;
-  CommandLine line;
   bool exec_cmd = false;
   ::optind = 0;  // begin anew (getopt(3), NOTES)
   ::opterr = 0;
@@ -110,31 +103,26 @@ CommandLine read_command_line(std::vector<std::string> arguments, Asked& asked) 
       throw UsageError(found == '?' ? fmt::format("there is no option {}", word)
                                     : fmt::format("option {} wants a value", word));
     }
-    if (found == kVersion || found == 'V') {
-      line.version = true;
-    } else if (found == kHelp || found == 'h') {
-      line.help = true;
-    } else {
-      const bool negated = found >= kFirstNegated;
-      const Option& option =
-          found < kFirstRow
-              ? *by_letter(found)
-              : option_table()[static_cast<size_t>(found - (negated ? kFirstNegated : kFirstRow))];
-      exec_cmd = exec_cmd || option.name == "exec-cmd";
-      take(option, ::optarg, negated, line, asked);
-    }
+    const bool negated = found >= kFirstNegated;
+    const Option& option =
+        found < kFirstRow
+            ? *by_letter(found)
+            : option_table()[static_cast<size_t>(found - (negated ? kFirstNegated : kFirstRow))];
+    exec_cmd = exec_cmd || option.name == "exec-cmd";
+    take(option, ::optarg, negated, asked);
   }
+  std::vector<std::string> words;
   for (int i = ::optind; i < count; ++i) {
-    line.words.emplace_back(pointers[static_cast<size_t>(i)]);
+    words.emplace_back(pointers[static_cast<size_t>(i)]);
   }
   if (exec_cmd) {
-    if (line.words.size() < 2) {
+    if (words.size() < 2) {
       throw UsageError("option --exec-cmd wants a command behind --");
     }
-    asked.settings.exec_cmd.assign(line.words.begin() + 1, line.words.end());
-    line.words.resize(1);
+    asked.settings.exec_cmd.assign(words.begin() + 1, words.end());
+    words.resize(1);
   }
-  return line;
+  return words;
 }
 
 std::string option_help() {

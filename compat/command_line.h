@@ -14,16 +14,10 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-struct CommandLine {
-  std::vector<std::string> words;  // what is no option: the command and its arguments
-  bool default_config = true;
-  bool version = false;
-  bool help = false;
-};
-
 /// Reads options into `asked`, by the table, as getopt_long(3) reads them (abbreviations too). A flag has a
-/// form with "no-" in front. `arguments` without the program's name. Throws UsageError.
-CommandLine read_command_line(std::vector<std::string> arguments, Asked& asked);
+/// form with "no-" in front. `arguments` without the program's name. Returns what is no option: the command
+/// and its arguments. Throws UsageError.
+std::vector<std::string> read_command_line(std::vector<std::string> arguments, Asked& asked);
 
 /// Reads the options in a file into `asked`: one a line, without the dashes, `NAME [VALUE]`; # begins a
 /// comment, quotes keep blanks. Throws Error.

@@ -63,7 +63,7 @@ void read_config_file(const std::string& path, Asked& asked) {
     arguments.push_back(std::move(argument));
   }
   try {
-    if (!read_command_line(std::move(arguments), asked).words.empty()) {
+    if (!read_command_line(std::move(arguments), asked).empty()) {
       throw UsageError("a file of options can't hold a command");
     }
   } catch (const UsageError& e) {

@@ -96,25 +96,25 @@ int tree_command(const std::string& command, Asked& asked) {
   }
 }
 
-int run(const CommandLine& line, Asked& asked) {
+int run(const std::vector<std::string>& words, Asked& asked) {
   const Settings& settings = asked.settings;
-  const std::string command = line.words.empty() ? "" : line.words.front();
-  if (line.version) {
+  const std::string command = words.empty() ? "" : words.front();
+  if (settings.version) {
     print_out(fmt::format("Version: {}.{}\n(godwit {})\n", PeerVersion::kMajor, PeerVersion::kMinor,
                           GODWIT_VERSION));
     return kDone;
   }
-  if (line.help) {
+  if (settings.help) {
     print_out(kUsage + option_help());
     return kDone;
   }
   const size_t arguments = command == "swrk" || command == "cpuinfo" ? 2 : 1;
-  if (line.words.size() != arguments) {
-    throw UsageError(line.words.size() < arguments ? "no command, or not all of it, was given"
-                                                   : fmt::format("what is '{}'?", line.words[arguments]));
+  if (words.size() != arguments) {
+    throw UsageError(words.size() < arguments ? "no command, or not all of it, was given"
+                                              : fmt::format("what is '{}'?", words[arguments]));
   }
   if (command == "swrk") {
-    return serve_client(Fd(parse_descriptor(line.words[1])));
+    return serve_client(Fd(parse_descriptor(words[1])));
   }
   if (command == "check" || command == "service") {
     open_log(settings.log_file, settings.log_level == 0 ? kWarnings : settings.log_level);
@@ -136,8 +136,8 @@ int run(std::vector<std::string> arguments) {
   note_termination_signals();
   Asked asked;
   Asked first;  // only to learn whether, and where, there are files of options: what is in them counts less
-  const CommandLine line = read_command_line(arguments, first);
-  if (line.default_config) {
+  const std::vector<std::string> words = read_command_line(arguments, first);
+  if (!first.settings.no_default_config) {
     read_default_config(asked);
   }
   if (!first.settings.config_file.empty()) {
@@ -146,7 +146,7 @@ int run(std::vector<std::string> arguments) {
   asked.settings.log_level = first.settings.log_level != 0 ? 0 : asked.settings.log_level;
   static_cast<void>(read_command_line(std::move(arguments), asked));
   asked.settings.exec_cmd = first.settings.exec_cmd;
-  return run(line, asked);
+  return run(words, asked);
 }
 
 }  // namespace

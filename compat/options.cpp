@@ -1,10 +1,9 @@
 #include "compat/options.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <charconv>
 
+#include "compat/own_cgroups.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
 
@@ -58,13 +57,25 @@ void lsm_profile(Settings&, Text value) {
   }
 }
 
-/// The network namespace can be made anew and empty; the client fills it.
-void empty_namespaces(Settings& settings, Text value) {
-  const bool network = value == std::to_string(CLONE_NEWNET) || value == "net";
-  if (!network && value != "0") {
-    throw error("{}", value);
+/// The root that the tree has in any case.
+void root(Settings&, Text value) {
+  if (value != "/") {
+    throw error("'{}' as root", value);
   }
-  settings.empty_network = network;
+}
+
+/// Flags of clone(2) in requests, names on the command line.
+void empty_namespaces(Settings&, Text value) {
+  if (value != "0") {
+    throw error("namespace '{}'", value);
+  }
+}
+
+/// The cgroup in which the tree starts in any case.
+void cgroup_root(Settings&, Text value) {
+  if (!is_our_cgroup(value)) {
+    throw error("cgroup '{}', in which the restorer isn't,", value);
+  }
 }
 
 constexpr Takes kValue = Takes::Value;
@@ -76,6 +87,7 @@ constexpr Effect kRefused = Effect::Refused;
 constexpr std::string_view kNoMounts = "the mount namespace is the restorer's";
 constexpr std::string_view kNoNetwork = "the network namespace is the restorer's";
 constexpr std::string_view kNoConnections = "a tree with TCP connections is refused";
+constexpr std::string_view kNoOutside = "what is outside of the tree can't be tied to it again";
 constexpr std::string_view kNoPageServer = "pages are never sent to another machine";
 
 constexpr Option kTable[] = {
@@ -103,7 +115,9 @@ constexpr Option kTable[] = {
      text<&Settings::pidfile>},
     {"config_file", "config", 0, kValue, kHonoured, "options from a file", text<&Settings::config_file>},
     {"", "no-default-config", 0, kFlag, kHonoured, "options from the command line alone",
-     [](Settings&, Text) {}},
+     flag<&Settings::no_default_config>},
+    {"", "version", 'V', kFlag, kHonoured, "prints the version", flag<&Settings::version>},
+    {"", "help", 'h', kFlag, kHonoured, "prints the commands and the options", flag<&Settings::help>},
     {"", "address", 0, kValue, kHonoured, "path of the service's socket", text<&Settings::address>},
     {"", "daemon", 'd', kFlag, kHonoured, "the service goes on in the background; restore: as -d below",
      flag<&Settings::detach>},
@@ -143,11 +157,9 @@ constexpr Option kTable[] = {
     {"", "file-validation", 0, kValue, kNoEffect, "files are compared by size and time in any case"},
     {"skip_file_rwx_check", "skip-file-rwx-check", 0, kFlag, kNoEffect,
      "permissions of files aren't compared"},
-    {"inherit_fd", "inherit-fd", 0, kValue, kHonoured, "our descriptor for what was outside: fd[N]:KEY",
-     more<&Settings::inherit_fds>},
+    {"inherit_fd", "inherit-fd", 0, kValue, kRefused, kNoOutside},
     {"orphan_pts_master", "", 0, kFlag, kNoEffect, "terminals are those of who restores"},
-    {"external", "external", 0, kValue, kHonoured, "what is outside of the tree, by name",
-     more<&Settings::external>},
+    {"external", "external", 0, kValue, kRefused, kNoOutside},
     {"", "libdir", 'L', kValue, kNoEffect, "there are no plug-ins"},
 
     // Sockets.
@@ -160,9 +172,8 @@ constexpr Option kTable[] = {
     {"network_lock", "network-lock", 0, kValue, kNoEffect, kNoConnections},
 
     // Mounts.
-    {"root", "root", 'r', kValue, kHonoured, "root of the restored mount namespace", text<&Settings::root>},
-    {"ext_mnt", "ext-mount-map", 'M', kValue, kHonoured, "a mount from outside, by name",
-     [](Settings& settings, Text value) { settings.external.push_back("mnt:" + value); }},
+    {"root", "root", 'r', kValue, kHonoured, "/ only: the mount namespace is the restorer's", root},
+    {"ext_mnt", "ext-mount-map", 'M', kValue, kRefused, kNoOutside},
     {"auto_ext_mnt", "", 0, kFlag, kNoEffect, kNoMounts},
     {"ext_sharing", "enable-external-sharing", 0, kFlag, kNoEffect, kNoMounts},
     {"ext_masters", "enable-external-masters", 0, kFlag, kNoEffect, kNoMounts},
@@ -173,7 +184,7 @@ constexpr Option kTable[] = {
 
     // Namespaces.
     {"join_ns", "join-ns", 'J', kValue, kRefused, "a restored tree enters no namespace"},
-    {"empty_ns", "empty-ns", 0, kValue, kHonoured, "net only: the client fills it", empty_namespaces},
+    {"empty_ns", "empty-ns", 0, kValue, kHonoured, "none only", empty_namespaces},
     {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
     {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect, "sysctls aren't written"},
 
@@ -181,8 +192,8 @@ constexpr Option kTable[] = {
     {"manage_cgroups", "", 0, kFlag, kNoEffect, "tasks start in the cgroup of the restorer"},
     {"manage_cgroups_mode", "manage-cgroups", 0, Takes::OptionalValue, kNoEffect,
      "tasks start in the cgroup of the restorer, whatever the mode"},
-    {"cg_root", "cgroup-root", 0, kValue, kHonoured, "where cgroups belong: [CONTROLLER:]PATH",
-     more<&Settings::cgroup_roots>},
+    {"cg_root", "cgroup-root", 0, kValue, kHonoured,
+     "[CONTROLLER:]PATH; only that of the restorer, in which tasks start", cgroup_root},
     {"cgroup_props", "cgroup-props", 0, kValue, kRefused, "properties of cgroups aren't kept"},
     {"cgroup_props_file", "cgroup-props-file", 0, kValue, kRefused, "properties of cgroups aren't kept"},
     {"cgroup_dump_controller", "cgroup-dump-controller", 0, kValue, kRefused,
@@ -246,7 +257,8 @@ void Asked::set(const Option& option, const std::string& value) {
     return;
   }
   if (option.effect == Effect::Refused) {
-    refuse(fmt::format("option {} isn't supported: {}", option.title(), option.remark));
+    const std::string given = option.takes == Takes::Flag ? "" : fmt::format(" ('{}')", value);
+    refuse(fmt::format("option {} isn't supported: {}{}", option.title(), option.remark, given));
   } else {
     warnings_.push_back(fmt::format("option {} has no effect: {}", option.title(), option.remark));
   }

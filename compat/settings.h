@@ -30,17 +30,13 @@ struct Settings {
   std::string pidfile;
   std::vector<std::string> exec_cmd;
 
-  // Containers, as the engine will want them.
-  std::string root;
-  std::vector<std::string> external;
-  bool empty_network = false;             // devices of the network namespace are the client's affair
-  std::vector<std::string> inherit_fds;   // fd[N]:KEY
-  std::vector<std::string> cgroup_roots;  // [CONTROLLER:]PATH
-
   // The program itself.
   std::string address;  // of the service's socket
   std::vector<std::string> features;
   std::string config_file;
+  bool no_default_config = false;
+  bool version = false;
+  bool help = false;
 };
 
 }  // namespace godwit::compat
