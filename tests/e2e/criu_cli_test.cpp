@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -164,6 +165,50 @@ TEST_F(CriuCli, OptionsFromAFile) {
   const Outcome refused = criu({"dump", "-t", std::to_string(pid), "-D", images_, "-R", "--config", config});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_TRUE(contains(refused.output, "option prev-images-dir isn't supported")) << refused.output;
+}
+
+TEST_F(CriuCli, OptionsFromTheFileOfTheUser) {
+  const pid_t pid = start();
+  ASSERT_EQ(::mkdir((directory_ / ".criu").c_str(), 0700), 0);
+  write_text(directory_ / ".criu/default.conf", "prev-images-dir ../before\n");
+  const std::string command =
+      "HOME='" + images_ + "' " + CRIU_BINARY + " dump -R -D '" + images_ + "' -t " + std::to_string(pid);
+  const Outcome refused = run({"/bin/sh", "-c", command});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(contains(refused.output, "option prev-images-dir isn't supported")) << refused.output;
+  const Outcome done = run({"/bin/sh", "-c", command + " --no-default-config"});
+  EXPECT_EQ(done.exit_code, 0) << done.output;
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuCli, ARestoreWaitsForTheRootAndPassesSignalsOn) {
+  const pid_t pid = start();
+  ASSERT_EQ(criu({"dump", "-t", std::to_string(pid), "-D", images_}).exit_code, 0);
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  const pid_t restorer = launch({CRIU_BINARY, "restore", "-D", images_, "--pidfile", "pid"});
+  ASSERT_TRUE(wait_until([&] { return try_read(directory_ / "pid") == std::to_string(pid) + "\n"; }));
+  ASSERT_TRUE(runs(pid));
+  EXPECT_EQ(::waitpid(restorer, nullptr, WNOHANG), 0);
+  ASSERT_EQ(::kill(restorer, SIGTERM), 0);
+  EXPECT_EQ(wait_for_end(restorer), 0);
+  EXPECT_TRUE(wait_until_gone({pid}));
+}
+
+TEST_F(CriuCli, WithoutStandardDescriptorsNoLineGetsIntoTheCheckpoint) {
+  const pid_t pid = start();
+  const Outcome outcome = run({"/bin/sh", "-c",
+                               std::string(CRIU_BINARY) + " dump -v4 -R -D '" + images_ + "' -t " +
+                                   std::to_string(pid) + " <&- >&- 2>&-"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  const Outcome verified = godwit({"verify", images_});
+  EXPECT_TRUE(verified.ok()) << verified.output;
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuCli, ASocketOfAnotherKindIsRefused) {
+  const Outcome outcome = criu({"swrk", "0"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_TRUE(contains(outcome.output, "isn't a SOCK_SEQPACKET socket")) << outcome.output;
 }
 
 TEST_F(CriuCli, CommandsThatAreNotSupportedAreRefusedByName) {

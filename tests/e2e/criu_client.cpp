@@ -35,7 +35,10 @@ CriuClient::~CriuClient() {
 }
 
 void CriuClient::send(const rpc::Request& request) const {
-  const std::string message = request.SerializeAsString();
+  send_bytes(request.SerializeAsString());
+}
+
+void CriuClient::send_bytes(const std::string& message) const {
   if (::send(socket_.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0) {
     throw errno_error("cannot send a request");
   }

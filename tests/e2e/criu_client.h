@@ -31,6 +31,8 @@ class CriuClient {
   /// if the server goes away.
   rpc::Response ask(const rpc::Request& request, const OnNotify& on_notify = {});
   void send(const rpc::Request& request) const;
+  /// Anything, as one datagram.
+  void send_bytes(const std::string& message) const;
   [[nodiscard]] rpc::Response receive() const;
   /// Closes the client's end.
   void hang_up() { socket_.reset(); }

@@ -354,6 +354,50 @@ TEST_F(CriuRpc, RequestsThatAreNotSupportedAreRefusedByName) {
   }
 }
 
+TEST_F(CriuRpc, ARequestThatIsNoneEndsTheConnection) {
+  CriuClient client;
+  client.send_bytes("\x08");
+  EXPECT_THROW(static_cast<void>(client.receive()), Error);
+  EXPECT_EQ(client.wait_for_end(), 1);
+}
+
+TEST_F(CriuRpc, RequestsThatLackSomethingAreAnswered) {
+  CriuClient client;
+  rpc::Request request;
+  request.set_type(rpc::DUMP);
+  request.set_keep_open(true);
+  rpc::Response response = client.ask(request);
+  EXPECT_EQ(response.cr_errno(), EBADMSG) << response.cr_errmsg();
+  request.set_type(rpc::NOTIFY);
+  response = client.ask(request);
+  EXPECT_EQ(response.type(), rpc::EMPTY);
+  EXPECT_FALSE(response.success());
+  request = criu_request(rpc::DUMP, images_);
+  response = client.ask(request);
+  EXPECT_FALSE(response.success());
+  EXPECT_NE(response.cr_errmsg().find("no pid"), std::string::npos) << response.cr_errmsg();
+  EXPECT_EQ(client.wait_for_end(), 1);
+}
+
+TEST_F(CriuRpc, SeveralRequestsOverOneConnection) {
+  const pid_t pid = start();
+  CriuClient client;
+  rpc::Request request = criu_request(rpc::DUMP, images_);
+  request.mutable_opts()->set_pid(pid);
+  request.mutable_opts()->set_leave_running(true);
+  for (const bool more : {true, true, false}) {
+    request.set_keep_open(more);
+    const rpc::Response response = client.ask(request);
+    EXPECT_TRUE(response.success()) << response.cr_errmsg();
+    EXPECT_TRUE(exists(directory_ / "checkpoint"));
+    ASSERT_EQ(::unlink((directory_ / "checkpoint").c_str()), 0);
+  }
+  EXPECT_TRUE(client.moments.empty()) << "notifications are for those who ask for them";
+  EXPECT_EQ(client.wait_for_end(), 0);
+  EXPECT_TRUE(exists(directory_ / "criu.log")) << "the log of those who name none";
+  EXPECT_TRUE(runs(pid));
+}
+
 TEST_F(CriuRpc, ActionScripts) {
   const pid_t pid = start();
   rpc::Request request = dump_request(pid);
