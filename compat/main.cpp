@@ -27,7 +27,7 @@ constexpr int kFailed = 1;
 constexpr int kWarnings = 2;
 
 constexpr const char* kUsage =
-    "Usage: criu dump|pre-dump -t PID [OPTIONS]\n"
+    "Usage: criu dump -t PID [OPTIONS]\n"
     "       criu restore [OPTIONS]\n"
     "       criu check [--feature NAME]\n"
     "       criu service [OPTIONS]\n"

@@ -257,10 +257,21 @@ void Asked::set(const Option& option, const std::string& value) {
     return;
   }
   if (option.effect == Effect::Refused) {
-    const std::string given = option.takes == Takes::Flag ? "" : fmt::format(" ('{}')", value);
-    refuse(fmt::format("option {} isn't supported: {}{}", option.title(), option.remark, given));
+    refuse(fmt::format("option {} isn't supported: {}", option.title(), option.remark),
+           option.takes == Takes::Flag ? "" : value);
   } else {
     warnings_.push_back(fmt::format("option {} has no effect: {}", option.title(), option.remark));
+  }
+}
+
+void Asked::refuse(const std::string& what, const std::string& value) {
+  auto refusal =
+      std::find_if(refusals_.begin(), refusals_.end(), [&](const Refusal& r) { return r.what == what; });
+  if (refusal == refusals_.end()) {
+    refusal = refusals_.insert(refusal, {what, ""});
+  }
+  if (!value.empty()) {
+    refusal->values += fmt::format("{}'{}'", refusal->values.empty() ? "" : ", ", value);
   }
 }
 
@@ -269,8 +280,8 @@ void Asked::judge() const {
     log::warning("{}", warning);
   }
   std::string all;
-  for (const std::string& refusal : refusals_) {
-    all += (all.empty() ? "" : "; ") + refusal;
+  for (const auto& [what, values] : refusals_) {
+    all += (all.empty() ? "" : "; ") + what + (values.empty() ? "" : " (" + values + ")");
   }
   if (!all.empty()) {
     throw error("{}", all);

@@ -44,7 +44,8 @@ class Asked {
  public:
   /// Empty values and flags that are off stand for "not asked".
   void set(const Option& option, const std::string& value);
-  void refuse(std::string what) { refusals_.push_back(std::move(what)); }
+  /// `what`: why; once for all `value`s of an option, which are empty if there is nothing to show.
+  void refuse(const std::string& what, const std::string& value = {});
 
   Settings settings;
 
@@ -53,7 +54,11 @@ class Asked {
 
  private:
   std::vector<std::string> warnings_;
-  std::vector<std::string> refusals_;
+  struct Refusal {
+    std::string what;
+    std::string values;
+  };
+  std::vector<Refusal> refusals_;
 };
 
 }  // namespace godwit::compat

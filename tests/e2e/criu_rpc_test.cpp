@@ -163,7 +163,7 @@ TEST_F(CriuRpc, LeaveStopped) {
   request.mutable_opts()->set_leave_stopped(true);
   CriuClient client;
   ASSERT_TRUE(client.ask(request).success());
-  EXPECT_EQ(state_of(pid), 'T');
+  EXPECT_TRUE(wait_until([&] { return state_of(pid) == 'T'; }));
 }
 
 TEST_F(CriuRpc, WorkDirectoryOfTheClient) {

@@ -127,6 +127,9 @@ TEST(CriuOptions, RefusedFieldsAreNamed) {
   auto* mount = options.add_ext_mnt();
   mount->set_key("/a");
   mount->set_val("b");
+  mount = options.add_ext_mnt();
+  mount->set_key("/c");
+  mount->set_val("d");
   options.add_cg_root()->set_path("/not/here");
   options.set_lsm_profile("apparmor:docker-default");
   options.set_tls(false);
@@ -135,7 +138,7 @@ TEST(CriuOptions, RefusedFieldsAreNamed) {
   read_options(options, 99, asked);
   const std::string message = message_of(asked);
   for (const char* part : {"lazy-pages", "empty-ns", "option ps ", "lsm-profile", "option 1234",
-                           "'fd[3]:pipe:[5]'", "'/a:b'", "cgroup '/not/here'"}) {
+                           "'fd[3]:pipe:[5]'", "('/a:b', '/c:d')", "cgroup '/not/here'"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
   }
   EXPECT_EQ(message.find("tls"), std::string::npos) << message;
