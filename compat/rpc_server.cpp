@@ -171,8 +171,8 @@ class Job {
 
 }  // namespace
 
-int serve_client(Fd fd) {
-  const RpcSocket socket(std::move(fd));
+int serve_client(Fd client) {
+  const RpcSocket socket(std::move(client));
   rpc::Request request;
   bool done = true;
   do {

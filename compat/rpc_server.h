@@ -5,6 +5,6 @@
 namespace godwit::compat {
 
 /// Serves the requests of one client. Returns the exit code: 0 if all were done.
-int serve_client(Fd socket);
+int serve_client(Fd client);
 
 }  // namespace godwit::compat
