@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "kernel/blocked_signals.h"
+#include "kernel/ptrace.h"
 
 namespace godwit {
 
@@ -14,19 +15,11 @@ namespace {
 /// True: it is gone now, or is no tracee any more. The stops of a tracee are told whatever one asks for
 /// (wait(2)), and must stay for the thread that freezes: so one looks first, without taking anything.
 bool collect_if_dead(pid_t tid) {
-  siginfo_t change{};
-  const auto wait = [&](int options) {
-    return ::waitid(P_PID, static_cast<id_t>(tid), &change, WEXITED | WNOHANG | __WALL | options) == 0;
-  };
-  if (!wait(WNOWAIT)) {
-    return true;
+  if (!ptrace::has_ended(tid)) {
+    return false;
   }
-  const bool dead =
-      change.si_code == CLD_EXITED || change.si_code == CLD_KILLED || change.si_code == CLD_DUMPED;
-  if (dead) {
-    wait(0);
-  }
-  return dead;
+  ::waitpid(tid, nullptr, __WALL | WNOHANG);
+  return true;
 }
 
 }  // namespace

@@ -88,6 +88,14 @@ std::optional<Change> poll(pid_t tid) {
   return got < 0 ? Change{} : classify(status);
 }
 
+bool has_ended(pid_t tid) {
+  siginfo_t change{};
+  if (::waitid(P_PID, static_cast<id_t>(tid), &change, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0) {
+    return true;
+  }
+  return change.si_code == CLD_EXITED || change.si_code == CLD_KILLED || change.si_code == CLD_DUMPED;
+}
+
 Change wait(pid_t tid) {
   int status = 0;
   while (::waitpid(tid, &status, __WALL) < 0) {

@@ -42,6 +42,9 @@ struct Change {
 };
 /// Asks for a change of `tid` without waiting. Nothing: there was none.
 [[nodiscard]] std::optional<Change> poll(pid_t tid);
+/// A child or tracee is dead, whether it has been collected or not, or is none of ours. Takes nothing: a stop
+/// stays to be told.
+[[nodiscard]] bool has_ended(pid_t tid);
 /// Waits for a change of `tid`.
 [[nodiscard]] Change wait(pid_t tid);
 [[nodiscard]] Change classify(int wait_status);

@@ -1,13 +1,18 @@
 #include "restore/tracees.h"
 
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <ctime>
 
+#include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/procfs.h"
 #include "kernel/ptrace.h"
 
 namespace godwit {
@@ -42,10 +47,35 @@ void resume_to_syscall(pid_t tid) {
   }
 }
 
-void expect(pid_t tid, Change::Kind kind) {
-  const Change change = ptrace::wait(tid);
+bool has_lost_a_thread(const image::Task& task) {
+  return std::any_of(task.threads().begin(), task.threads().end(), [&](const image::Thread& thread) {
+    return thread.tid(0) != leader(task) && ptrace::has_ended(thread.tid(0));
+  });
+}
+
+/// Doesn't wait in the kernel: the end of a leader is told only after its other threads have been collected.
+Change next_change(const image::Task& task, pid_t tid) {
+  constexpr int kYields = 200;  // a stop takes some ten microseconds
+  constexpr timespec kPause{0, 200'000};
+  for (int round = 0;; ++round) {
+    if (const auto change = ptrace::poll(tid)) {
+      return *change;
+    }
+    check_cancelled();
+    if (round < kYields) {
+      ::sched_yield();
+    } else if (has_lost_a_thread(task)) {
+      return {};
+    } else {
+      ::nanosleep(&kPause, nullptr);
+    }
+  }
+}
+
+void expect(const image::Task& task, pid_t tid, Change::Kind kind) {
+  const Change change = next_change(task, tid);
   if (change.kind != kind) {
-    throw Error(fmt::format("thread {} has {}", tid,
+    throw Error(fmt::format("thread {} of task {} has {}", tid, leader(task),
                             change.kind == Change::Kind::Gone ? "died while it was being restored"
                                                               : "stopped for an unknown reason"));
   }
@@ -72,6 +102,11 @@ void set_registers(const image::Thread& thread) {
   ptrace::set_registers(thread.tid(0), general);
 }
 
+/// Then whoever waits for it collects it.
+bool is_our_child(pid_t pid) {
+  return procfs::read_stat(pid).parent == ::getpid();
+}
+
 }  // namespace
 
 void seize_task(const image::Task& task) {
@@ -88,19 +123,19 @@ void seize_task(const image::Task& task) {
 void bring_home(const std::vector<const image::Task*>& tasks, const Region& region) {
   for_each_thread(tasks,
                   [](const image::Task&, const image::Thread& thread) { ptrace::interrupt(thread.tid(0)); });
-  for_each_thread(tasks, [](const image::Task&, const image::Thread& thread) {
-    expect(thread.tid(0), Change::Kind::Interrupted);
+  for_each_thread(tasks, [](const image::Task& task, const image::Thread& thread) {
+    expect(task, thread.tid(0), Change::Kind::Interrupted);
   });
   for (const image::Task* task : tasks) {
     start_unmapping(*task, region);
   }
   for (const image::Task* task : tasks) {
-    expect(leader(*task), Change::Kind::Other);  // at the entry of munmap
+    expect(*task, leader(*task), Change::Kind::Other);  // at the entry of munmap
     ptrace::interrupt(leader(*task));
     ptrace::resume(leader(*task));
   }
   for (const image::Task* task : tasks) {
-    expect(leader(*task), Change::Kind::Interrupted);
+    expect(*task, leader(*task), Change::Kind::Interrupted);
     if (ptrace::registers(leader(*task)).rax != 0) {
       throw error("task {}: cannot unmap the restorer", leader(*task));
     }
@@ -113,7 +148,7 @@ void stop_task(const image::Task& task, int signal) {
   // can block, as the signal that is wanted, and only then do the others move, straight into the group stop.
   ::syscall(SYS_tgkill, leader(task), leader(task), SIGSTOP);
   ptrace::resume(leader(task));
-  expect(leader(task), Change::Kind::Signal);
+  expect(task, leader(task), Change::Kind::Signal);
   ptrace::set_signal_mask(leader(task), ~(uint64_t{1} << (signal - 1)));
   ptrace::resume(leader(task), signal);
   for (const auto& thread : task.threads()) {
@@ -122,7 +157,7 @@ void stop_task(const image::Task& task, int signal) {
     }
   }
   for (const auto& thread : task.threads()) {
-    expect(thread.tid(0), Change::Kind::GroupStop);
+    expect(task, thread.tid(0), Change::Kind::GroupStop);
   }
 }
 
@@ -136,8 +171,26 @@ void let_go(const std::vector<const image::Task*>& tasks) {
   for (const image::Task* task : tasks) {
     ptrace::set_options(leader(*task), 0);
   }
-  for_each_thread(tasks,
-                  [](const image::Task&, const image::Thread& thread) { ptrace::detach(thread.tid(0)); });
+  std::vector<pid_t> killed;
+  for_each_thread(tasks, [&](const image::Task&, const image::Thread& thread) {
+    if (!ptrace::detach(thread.tid(0))) {
+      killed.push_back(thread.tid(0));
+    }
+  });
+  if (killed.empty()) {
+    return;
+  }
+  // Their ends are told to their parents only when their tracer has collected them, leaders last.
+  for (const bool leaders : {false, true}) {
+    for_each_thread(tasks, [&](const image::Task& task, const image::Thread& thread) {
+      const pid_t tid = thread.tid(0);
+      const bool collect =
+          (tid == leader(task)) == leaders && std::find(killed.begin(), killed.end(), tid) != killed.end();
+      if (collect && !(leaders && is_our_child(tid))) {
+        (void)ptrace::wait(tid);
+      }
+    });
+  }
 }
 
 }  // namespace godwit
