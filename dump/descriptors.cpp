@@ -69,17 +69,19 @@ std::vector<int> descriptor_numbers(int directory, pid_t pid) {
   return numbers;
 }
 
-FdInfo read_fdinfo(int directory, int fd) {
-  const std::string number = std::to_string(fd);
-  const Fd file = open_at(directory, number, O_RDONLY);
-  return parse_fdinfo(read_record(file.get(), "fdinfo of descriptor " + number));
+FdInfo read_fdinfo(int directory, pid_t pid, int fd) {
+  return with_context([&] { return fmt::format("descriptor {} of task {}", fd, pid); },
+                      [&] {
+                        const Fd file = open_at(directory, std::to_string(fd), O_RDONLY);
+                        return parse_fdinfo(read_record(file.get(), "its fdinfo"));
+                      });
 }
 
-std::string read_link_at(int directory, const std::string& name) {
+std::string read_link_at(int directory, pid_t pid, const std::string& name) {
   std::array<char, PATH_MAX> target;
   const ssize_t length = ::readlinkat(directory, name.c_str(), target.data(), target.size());
   if (length < 0) {
-    throw errno_error("cannot read the link of descriptor {}", name);
+    throw errno_error("cannot read the link of descriptor {} of task {}", name, pid);
   }
   return {target.data(), static_cast<size_t>(length)};
 }
@@ -156,7 +158,7 @@ const Description& DescriptorCollector::State::description_of(pid_t pid, int fd,
 /// Finds out what a new description is, and refuses it if it can't be kept.
 void DescriptorCollector::State::identify(Description& description, int links) {
   const std::string number = std::to_string(description.fd);
-  description.link = read_link_at(links, number);
+  description.link = read_link_at(links, description.pid, number);
   if (description.has_path() && ::fstatat(links, number.c_str(), &description.status, 0) != 0) {
     throw errno_error("cannot stat {}", description.name());
   }
@@ -189,7 +191,7 @@ void DescriptorCollector::State::collect_table(pid_t pid, image::DescriptorTable
   const Fd links = open_file(proc + "/fd", O_RDONLY | O_DIRECTORY);
   const Fd infos = open_file(proc + "/fdinfo", O_PATH | O_DIRECTORY);
   for (const int fd : descriptor_numbers(links.get(), pid)) {
-    const FdInfo info = read_fdinfo(infos.get(), fd);
+    const FdInfo info = read_fdinfo(infos.get(), pid, fd);
     const Description& description = description_of(pid, fd, links.get(), info);
     image::Descriptor& record = *table.add_descriptors();
     record.set_fd(static_cast<uint32_t>(fd));

@@ -140,6 +140,7 @@ class Dump {
       if (!task.frozen->zombie()) {
         check_cancelled();
         with_context([&] { return fmt::format("task {}", task.pid()); }, [&] { collect_from_outside(task); });
+        task.record.set_descriptor_table_id(descriptors_.collect(task.pid()));  // names the task itself
       }
     }
     refuse_what_cannot_be_made();
@@ -183,7 +184,6 @@ class Dump {
     collect_mm(pid, task.frozen->stat, task.mm);
     mappings_.collect(task);
     task.mm.set_exe_file_id(files_.add(fmt::format("/proc/{}/exe", pid), true));
-    task.record.set_descriptor_table_id(descriptors_.collect(pid));
   }
 
   void collect_thread(pid_t pid, ThreadState& thread) {

@@ -94,7 +94,8 @@ void check_other_end(const Description& end, int copy, bool empty, const Tap& ta
   const bool closed =
       can_read(end) ? (state & POLLHUP) != 0 || (empty && tap.has_no_writer(copy)) : (state & POLLERR) != 0;
   if (!closed) {
-    throw refusal("{}, whose other end is outside the tree,", end.name());
+    throw refusal("{}, whose other end is outside the tree,", end.name())
+        .hint("dump a process above both ends, or lead that descriptor to a file first");
   }
 }
 

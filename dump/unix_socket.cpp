@@ -78,7 +78,8 @@ class Collector {
   const Description& peer_of(const Description& description, const UnixSocketInfo& info) {
     const auto peer = by_inode_.find(info.peer_inode);
     if (peer == by_inode_.end()) {
-      throw refusal("{}, whose other end is outside the tree,", description.name());
+      throw refusal("{}, whose other end is outside the tree,", description.name())
+          .hint("dump a process above both ends, or lead that descriptor to a file first");
     }
     if (info_of(*peer->second).peer_inode != description.info.inode) {
       throw refusal("{}, whose other end isn't connected to it,", description.name());
