@@ -13,6 +13,7 @@
 #include "images-format/checkpoint_reader.h"
 #include "images-format/descriptor.pb.h"
 #include "parasite/script_builder.h"
+#include "restore/bound_names.h"
 #include "restore/file.h"
 
 /// The kinds of open file descriptions, and how each is made again.
@@ -32,10 +33,11 @@ class Destination {
 class MakeContext {
  public:
   MakeContext(ScriptBuilder& script_, const FileOpener& files_, const std::map<uint32_t, int>& shared_memory_,
-              Destination& destination, int first_scratch, std::string_view boot_id)
+              BoundNames& names_, Destination& destination, int first_scratch, std::string_view boot_id)
       : script(script_),
         files(files_),
         shared_memory(shared_memory_),
+        names(names_),
         destination_(destination),
         first_scratch_(first_scratch),
         boot_id_(boot_id) {}
@@ -43,6 +45,7 @@ class MakeContext {
   ScriptBuilder& script;
   const FileOpener& files;
   const std::map<uint32_t, int>& shared_memory;
+  BoundNames& names;
 
   /// Hands over a description, at a number or in a slot (which is released).
   void deliver(const image::OpenFile& file, Slot descriptor);
@@ -110,6 +113,8 @@ struct Kind {
   void (*conclude)(const google::protobuf::Message&, const ConcludeContext&) = nullptr;
   /// Whether a record needs that. Null: all do.
   bool (*concludes)(const google::protobuf::Message&) = nullptr;
+  /// Id of the file that a record's descriptions are of; 0: none. Null: there never is one.
+  uint32_t (*file_id)(const google::protobuf::Message&) = nullptr;
 };
 
 /// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.

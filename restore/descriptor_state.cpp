@@ -3,9 +3,11 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <climits>
 #include <set>
 #include <tuple>
 
+#include "images-format/shared_memory.pb.h"
 #include "kernel/error.h"
 
 namespace godwit {
@@ -18,14 +20,18 @@ constexpr uint32_t kHighestDescriptor = 1U << 30;  // the kernel's own limit of 
 
 }  // namespace
 
-DescriptorPlan::State::State(const CheckpointImage& image) : first_free(kCoordinatorsOwn) {
+DescriptorPlan::State::State(const CheckpointImage& image, uint64_t limit) : above(kCoordinatorsOwn) {
   for (const image::Checkpoint* header : image.all<image::Checkpoint>()) {
     boot_id = header->boot_id();
+  }
+  for (const image::File* file : image.all<image::File>()) {
+    files[file->id()] = file;
   }
   add_units(image);
   add_tables(image);
   decide_makers();
   decide_places();
+  decide_free_numbers(image, limit);
 }
 
 void DescriptorPlan::State::add_units(const CheckpointImage& image) {
@@ -74,7 +80,7 @@ void DescriptorPlan::State::add_tables(const CheckpointImage& image) {
       if (!table.descriptors.try_emplace(fd, &descriptor).second) {
         throw error("descriptor {} of table {} is there twice", fd, record->id());
       }
-      first_free = std::max(first_free, fd + 1);
+      above = std::max(above, fd + 1);
     }
     for (const image::Descriptor& descriptor : record->descriptors()) {
       descriptions.at(descriptor.open_file_id())
@@ -136,6 +142,41 @@ void DescriptorPlan::State::decide_places() {
   in_place.assign(taken.begin(), taken.end());
 }
 
+/// Above all numbers of the image; where the limit forbids that, in the first gap between them that is long
+/// enough.
+void DescriptorPlan::State::decide_free_numbers(const CheckpointImage& image, uint64_t limit) {
+  first_free = above;
+  end_of_free = INT_MAX;
+  size_t wanted = kFreshAtOnce + making::kScratchNumbers + image.all<image::SharedMemory>().size();
+  for (const auto& [id, file] : files) {
+    wanted += file->has_ghost() ? 1 : 0;
+  }
+  for (const auto& [id, description] : descriptions) {
+    wanted += units[description.unit].shared && !description.uses.empty() ? 1 : 0;
+  }
+  const size_t least = wanted - in_place.size();
+  if (static_cast<uint64_t>(above) + least <= limit) {
+    return;
+  }
+  std::set<int> taken;
+  for (const Table& table : tables) {
+    for (const auto& [number, descriptor] : table.descriptors) {
+      taken.insert(number);
+    }
+  }
+  for (const size_t needed : {wanted, least}) {
+    int start = kCoordinatorsOwn;
+    for (const int number : taken) {
+      if (number >= start && static_cast<size_t>(number - start) >= needed) {
+        first_free = start;
+        end_of_free = number;
+        return;
+      }
+      start = std::max(start, number + 1);
+    }
+  }
+}
+
 /// The description's first number in its first table, if that is one of its numbers in all its tables.
 int DescriptorPlan::State::number_in_all(const Description& description) const {
   if (description.uses.empty()) {
@@ -172,6 +213,18 @@ std::string DescriptorPlan::State::name(const Unit& unit) const {
   return std::string(unit.kind->name);
 }
 
+std::string DescriptorPlan::State::path(const Unit& unit) const {
+  const auto found = files.find(unit.kind->file_id != nullptr ? unit.kind->file_id(*unit.record) : 0);
+  if (found == files.end()) {
+    return {};
+  }
+  std::string path = found->second->path();
+  // Control characters would do things to a terminal.
+  std::replace_if(
+      path.begin(), path.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
+  return path + (found->second->has_ghost() ? " (unlinked)" : "");
+}
+
 void DescriptorPlan::State::set_subject(ScriptBuilder& script, const Unit& unit) const {
   script.subject([this, &unit] { return name(unit); });
 }
@@ -192,7 +245,9 @@ std::string DescriptorPlan::describe() const {
     const std::string maker = unit.shared       ? "the coordinator"
                               : unit.lowest < 0 ? "nobody"
                                                 : fmt::format("task {}", state.tables[unit.table].owner);
-    text += fmt::format("open file {}: {}, made by {}", id, unit.kind->name, maker);
+    const std::string path = state.path(unit);
+    text += fmt::format("open file {}: {}{}{}, made by {}", id, unit.kind->name, path.empty() ? "" : " ",
+                        path, maker);
     size_t table = SIZE_MAX;
     for (const Use& use : description.uses) {
       if (use.table != table) {

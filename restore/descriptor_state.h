@@ -10,8 +10,10 @@
 
 #include "images-format/checkpoint_reader.h"
 #include "images-format/descriptor.pb.h"
+#include "images-format/file.pb.h"
 #include "images-format/file_lock.pb.h"
 #include "images-format/task.pb.h"
+#include "restore/bound_names.h"
 #include "restore/descriptor_kind.h"
 #include "restore/descriptors.h"
 
@@ -20,6 +22,9 @@ namespace godwit {
 
 /// The coordinator's own files (the image among them) stand below; what tasks inherit must not hit them.
 inline constexpr int kCoordinatorsOwn = 256;
+/// Where all lower numbers are taken, freshly made descriptors get the next ones above: two at once, by
+/// pipe2(2) and socketpair(2). Scratch numbers lie above these.
+inline constexpr int kFreshAtOnce = 2;
 
 /// One descriptor.
 struct Use {
@@ -58,15 +63,21 @@ struct DescriptorPlan::State {
   std::vector<Table> tables;
   std::map<uint32_t, size_t> table_by_id;
   std::vector<const image::FileLock*> locks;
+  std::map<uint32_t, const image::File*> files;
   std::string_view boot_id;  // of the dump
-  int first_free;
+  int above;                 // of all numbers of the image, and of the coordinator's own
+  int first_free;            // what is made for tasks to inherit gets numbers from here
+  int end_of_free;           // up to here
   int first_scratch = 0;
   std::vector<int> in_place;  // numbers of the image at which tasks inherit what belongs there
   std::vector<int> made;      // descriptors of this process for tasks to inherit
+  BoundNames names;
 
-  explicit State(const CheckpointImage& image);
+  State(const CheckpointImage& image, uint64_t limit);
   [[nodiscard]] std::string name(const Unit& unit) const;
   [[nodiscard]] std::string name(uint32_t id) const;
+  /// Its path, as it may be printed; empty: none.
+  [[nodiscard]] std::string path(const Unit& unit) const;
   void set_subject(ScriptBuilder& script, const Unit& unit) const;
   [[nodiscard]] const Table* owned_table(const image::Task& task) const;
 
@@ -77,6 +88,7 @@ struct DescriptorPlan::State {
   void add_tables(const CheckpointImage& image);
   void decide_makers();
   void decide_places();
+  void decide_free_numbers(const CheckpointImage& image, uint64_t limit);
   [[nodiscard]] int number_in_all(const Description& description) const;
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "kernel/error.h"
 #include "kernel/pidfd.h"
@@ -21,9 +22,6 @@ using making::kScratchNumbers;
 
 namespace {
 
-// Where all lower numbers are taken, freshly made descriptors get the next ones above: two at once, by
-// pipe2(2) and socketpair(2). Scratch numbers lie above these.
-constexpr int kFreshAtOnce = 2;
 constexpr size_t kNativeBytes = size_t{64} << 20;  // room; only what is used costs memory
 constexpr size_t kNativeBatch = size_t{8} << 20;
 
@@ -170,19 +168,23 @@ std::vector<int> in_place_of(const State& state, const Table* table) {
   return numbers;
 }
 
-/// Emits the closing of all descriptors below `end` but `kept` (ascending).
-void close_all_but(const std::vector<int>& kept, int end, ScriptBuilder& script) {
+/// Emits the closing of all descriptors but `kept` (ascending) and what has been made for tasks to inherit.
+void close_all_but(const std::vector<int>& kept, const State& state, ScriptBuilder& script) {
+  const auto close = [&](int from, int end) {
+    if (from < end) {
+      script.call("close what is the coordinator's", SYS_close_range, {from, end - 1, 0});
+    }
+  };
   int cursor = 0;
   const auto close_until = [&](int number) {
-    if (number > cursor) {
-      script.call("close what is the coordinator's", SYS_close_range, {cursor, number - 1, 0});
-    }
+    close(cursor, std::min(number, state.first_free));
+    close(std::max(cursor, state.end_of_free), number);
     cursor = number + 1;
   };
   for (const int number : kept) {
     close_until(number);
   }
-  close_until(end);
+  close_until(INT_MAX - 1);
 }
 
 bool is_free(int number) {
@@ -212,7 +214,16 @@ void give_up_taken_places(State& state) {
 
 }  // namespace
 
-DescriptorPlan::DescriptorPlan(const CheckpointImage& image) : state_(std::make_unique<State>(image)) {}
+uint64_t descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    throw errno_error("cannot ask for the limit of descriptors");
+  }
+  return limit.rlim_max;
+}
+
+DescriptorPlan::DescriptorPlan(const CheckpointImage& image, uint64_t limit)
+    : state_(std::make_unique<State>(image, limit)) {}
 
 DescriptorPlan::~DescriptorPlan() {
   for (const int fd : state_->made) {
@@ -222,6 +233,10 @@ DescriptorPlan::~DescriptorPlan() {
 
 int DescriptorPlan::first_free_descriptor() const {
   return state_->first_free;
+}
+
+int DescriptorPlan::last_free_descriptor() const {
+  return state_->end_of_free - 1;
 }
 
 int DescriptorPlan::next_descriptor() const {
@@ -247,7 +262,10 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
     }
   }
   state.first_scratch += kFreshAtOnce;
-  allow_descriptors(next_descriptor());
+  allow_descriptors(std::max(next_descriptor(), state.above));
+  if (next_descriptor() > state.end_of_free) {
+    throw error("descriptors of this process are in the way of those that tasks inherit");
+  }
   for (int number = first_descriptor; number < next_descriptor(); ++number) {
     if (!is_free(number)) {
       throw error("descriptor {} of this process is in the way of those that tasks inherit", number);
@@ -260,7 +278,8 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
   for (auto next = shared.begin(); next != shared.end();) {
     ScriptBuilder script = native.script();
     InheritedPlace place(script, state);
-    making::MakeContext context(script, files, shared_memory, place, state.first_scratch, state.boot_id);
+    making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
+                                state.boot_id);
     for (; next != shared.end() && script.size() < kNativeBatch; ++next) {
       state.set_subject(script, **next);
       (*next)->kind->make(*(*next)->record, context);
@@ -271,15 +290,21 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
         }
       }
     }
-    native.run(script);
+    try {
+      native.run(script);
+    } catch (...) {
+      state.names.note();
+      throw;
+    }
+    state.names.note();
   }
 }
 
 void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, const FileOpener& files,
                                 const std::map<uint32_t, int>& shared_memory) {
-  const State& state = *state_;
+  State& state = *state_;
   const Table* table = state.owned_table(task);
-  close_all_but(in_place_of(state, table), state.first_free, script);
+  close_all_but(in_place_of(state, table), state, script);
   if (table == nullptr) {
     return;
   }
@@ -293,7 +318,8 @@ void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, 
                  {index, static_cast<int>(descriptor.fd()), descriptor.close_on_exec()});
     }
   }
-  making::MakeContext context(script, files, shared_memory, place, state.first_scratch, state.boot_id);
+  making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
+                              state.boot_id);
   for (const size_t i : table->units) {
     const Unit& unit = state.units[i];
     state.set_subject(script, unit);
@@ -343,6 +369,14 @@ void DescriptorPlan::emit_signals(ScriptBuilder& script, const image::Task& task
       emit_signal(script, *description.file, context.number_of(id));
     }
   }
+}
+
+void DescriptorPlan::note_bound_names() {
+  state_->names.note();
+}
+
+void DescriptorPlan::keep_bound_names() {
+  state_->names.keep();
 }
 
 void DescriptorPlan::conclude() const {

@@ -14,16 +14,20 @@
 
 namespace godwit {
 
+/// The hard limit of this process. Throws Error.
+[[nodiscard]] uint64_t descriptor_limit();
+
 /// Who makes which open file description, and how it reaches its descriptors. Pure: touches no kernel.
 /// The kinds are in restore/descriptor_kind.h's registry.
 class DescriptorPlan {
  public:
-  explicit DescriptorPlan(const CheckpointImage& image);
+  /// `limit`: as many descriptors a process here can have.
+  explicit DescriptorPlan(const CheckpointImage& image, uint64_t limit = UINT64_MAX);
   ~DescriptorPlan();
 
   /// Runs the makers of what several descriptor tables share, in this process, for tasks to inherit: at its
-  /// own number if that is the same in all of them, otherwise at numbers from `first_descriptor` up (above
-  /// every number that the image uses).
+  /// own number if that is the same in all of them, otherwise at numbers from `first_descriptor` up, which
+  /// the image doesn't use.
   /// `shared_memory`: descriptor of this process for a SharedMemory id.
   /// All numbers from there on must be free and stay so: the tasks use the next ones while they make theirs
   /// (see next_descriptor). Raises this process's soft limit of descriptors if that is needed, which tasks
@@ -45,8 +49,15 @@ class DescriptorPlan {
   /// groups exist: who is signalled, which group is in the foreground. Throws Error.
   void conclude() const;
 
-  /// Above all descriptor numbers of the image, and above those that the coordinator uses itself.
+  /// Socket files that have been made are unlinked by the destructor, unless they are to be kept. Those made
+  /// by tasks only if note has been taken of them, while their scripts lie in this process's memory.
+  void note_bound_names();
+  void keep_bound_names();
+
+  /// From here up to the last nobody in the image has a descriptor: above all numbers of the image if the
+  /// limit allows it, and above those that the coordinator uses itself.
   [[nodiscard]] int first_free_descriptor() const;
+  [[nodiscard]] int last_free_descriptor() const;
   /// After make_shared: one above the highest number that making and placing uses.
   [[nodiscard]] int next_descriptor() const;
   /// A line for each open file description: what, by whom, for which descriptors.

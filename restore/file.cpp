@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <span>
 
 #include "kernel/cancel.h"
@@ -31,6 +32,29 @@ timespec to_timespec(int64_t nanoseconds) {
   return {seconds, rest};
 }
 
+/// "2026-11-25 01:33:58.000000000 UTC"
+std::string time_text(const timespec& time) {
+  tm parts{};
+  std::array<char, 64> text{};
+  if (::gmtime_r(&time.tv_sec, &parts) == nullptr ||
+      ::strftime(text.data(), text.size(), "%F %T", &parts) == 0) {
+    return fmt::format("{}.{:09} s", time.tv_sec, time.tv_nsec);
+  }
+  return fmt::format("{}.{:09} UTC", text.data(), time.tv_nsec);
+}
+
+/// In words; empty: as at the dump.
+std::string change_of(const image::File& file, const struct stat& status) {
+  if (static_cast<uint64_t>(status.st_size) != file.size()) {
+    return fmt::format("its size was {} bytes and is {}", file.size(), status.st_size);
+  }
+  if (status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec != file.mtime_ns()) {
+    return fmt::format("its modification time was {} and is {}", time_text(to_timespec(file.mtime_ns())),
+                       time_text(status.st_mtim));
+  }
+  return {};
+}
+
 /// The file must be what the image says, as far as the restored tasks could tell.
 void check_file(const image::File& file) {
   struct stat status {};
@@ -44,10 +68,8 @@ void check_file(const image::File& file) {
   if (device && status.st_rdev != file.rdev()) {
     throw error("{} is another device than at the dump", file.path());
   }
-  const bool changed = static_cast<uint64_t>(status.st_size) != file.size() ||
-                       status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec != file.mtime_ns();
-  if (file.validate() && changed) {
-    throw Error(fmt::format("{} has changed since the dump", file.path()), 0,
+  if (const std::string change = change_of(file, status); file.validate() && !change.empty()) {
+    throw Error(fmt::format("{} has changed since the dump: {}", file.path(), change), 0,
                 "memory of the tasks comes from it");
   }
 }

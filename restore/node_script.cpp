@@ -293,7 +293,8 @@ class NodeScript {
     about_node();
     emit_filesystem(script_, *node_.task);
     about_node();
-    script_.call("close what is the coordinator's", SYS_close_range, {context_.first_descriptor, ~0U, 0});
+    script_.call("close what is the coordinator's", SYS_close_range,
+                 {context_.first_descriptor, context_.descriptors.last_free_descriptor(), 0});
     // After the last close: closing any descriptor of a file gives up the POSIX locks on it.
     context_.descriptors.emit_finish(script_, *node_.task);
     about_node();
@@ -411,6 +412,7 @@ class NodeScript {
     if (task.has_credentials()) {
       emit_credentials(script_, task.credentials(), context_.baseline);
     }
+    post_to_nodes(&Words::leaving);
     const int signal = task.exit_status() & 0x7f;
     if (signal != 0) {
       // No core file for a death that has happened before.
@@ -433,6 +435,7 @@ class NodeScript {
     emit_settle_children();
     wait_for_members();
     wait_for_adopted();
+    post_to_nodes(&Words::leaving);
     script_.call("end", SYS_exit_group, {0});
   }
 

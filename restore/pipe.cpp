@@ -108,8 +108,12 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
   }
 }
 
+uint32_t file_id(const google::protobuf::Message& message) {
+  return static_cast<const image::Pipe&>(message).fifo_file_id();
+}
+
 }  // namespace
 
-constinit const Kind kPipe{RecordType::Pipe, "pipe", open_files, make, nullptr};
+constinit const Kind kPipe{RecordType::Pipe, "pipe", open_files, make, nullptr, nullptr, nullptr, file_id};
 
 }  // namespace godwit::making

@@ -28,7 +28,8 @@ struct NodeWords {
   uint32_t stopped;        // by the coordinator: it stands in its group stop
   uint32_t ended;          // zombies and helpers, by their parent: it has exited
   uint32_t adopting;       // orphans fall to it
-  uint32_t unused[4];      // a cache line a node
+  uint32_t leaving;        // zombies and helpers: they have done all, and end
+  uint32_t unused[3];      // a cache line a node
 };
 static_assert(sizeof(NodeWords) == 64);
 

@@ -24,9 +24,19 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
   context.deliver(record.open_file(), file);
 }
 
+uint32_t file_id(const google::protobuf::Message& message) {
+  return static_cast<const image::RegularFile&>(message).file_id();
+}
+
 }  // namespace
 
-constinit const Kind kRegularFile{RecordType::RegularFile, "regular file",
-                                  single_open_file<image::RegularFile>, make, nullptr};
+constinit const Kind kRegularFile{RecordType::RegularFile,
+                                  "regular file",
+                                  single_open_file<image::RegularFile>,
+                                  make,
+                                  nullptr,
+                                  nullptr,
+                                  nullptr,
+                                  file_id};
 
 }  // namespace godwit::making

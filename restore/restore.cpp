@@ -133,7 +133,7 @@ class Restore {
         callbacks_(callbacks),
         baseline_(Baseline::of_this_process()),
         plan_(make_plan(tree_records(image), is_free)),
-        descriptors_(image),
+        descriptors_(image, descriptor_limit()),
         vdso_(image.header()),
         files_(image, descriptors_.first_free_descriptor()),
         shared_memory_(image, files_.next_descriptor()),
@@ -175,8 +175,10 @@ class Restore {
       build();
     } catch (...) {
       kill_all();
+      descriptors_.note_bound_names();
       throw;
     }
+    descriptors_.keep_bound_names();
     let_go(tasks());
     return plan_.root().pid;
   }
@@ -369,7 +371,7 @@ class Restore {
       const PlannedNode& node = plan_.nodes[n];
       const bool there = node.kind == PlannedNode::Kind::Task
                              ? parked(n) && (node.task->state() != image::Task::STOPPED || nodes_[n].home)
-                             : region_.read(static_cast<int>(n), &NodeWords::ended) != 0;
+                             : has_ended(n);
       if (!there) {
         return false;
       }
@@ -377,16 +379,51 @@ class Restore {
     return true;
   }
 
-  /// A node that died posts nothing.
+  /// Of a zombie or helper: it has ended by itself.
+  [[nodiscard]] bool has_ended(size_t n) const {
+    const int i = static_cast<int>(n);
+    if (region_.read(i, &NodeWords::ended) == 0) {
+      return false;
+    }
+    if (region_.read(i, &NodeWords::leaving) == 0) {
+      throw died(n);
+    }
+    return true;
+  }
+
+  [[nodiscard]] Error died(size_t n) const {
+    region_.check();
+    const PlannedNode& node = plan_.nodes[n];
+    return error("{} {} died while it was being restored",
+                 node.kind == PlannedNode::Kind::Task     ? "task"
+                 : node.kind == PlannedNode::Kind::Zombie ? "zombie"
+                                                          : "helper",
+                 node.pid);
+  }
+
+  /// A node that died posts nothing, perhaps not even that it exists.
   void check_alive() const {
     for (size_t n = 0; n < nodes_.size(); ++n) {
       const PlannedNode& node = plan_.nodes[n];
-      if (node.kind == PlannedNode::Kind::Task &&
-          region_.read(static_cast<int>(n), &NodeWords::created) != 0 &&
-          procfs::read_stat(node.pid).state == 'Z') {
-        region_.check();
-        throw error("task {} died while it was being restored", node.pid);
+      const int i = static_cast<int>(n);
+      const bool dead = region_.read(i, &NodeWords::ended) != 0 || is_dead(n);
+      if (dead && (node.kind == PlannedNode::Kind::Task || region_.read(i, &NodeWords::leaving) == 0)) {
+        throw died(n);
       }
+    }
+  }
+
+  /// Before it has said that it exists, whoever has its number is that node only if its cloner is its parent.
+  [[nodiscard]] bool is_dead(size_t n) const {
+    const PlannedNode& node = plan_.nodes[n];
+    const bool created = region_.read(static_cast<int>(n), &NodeWords::created) != 0;
+    try {
+      const procfs::Stat stat = procfs::read_stat(node.pid);
+      const pid_t ours = options_.sibling ? ::getppid() : ::getpid();
+      const pid_t cloner = node.cloner < 0 ? ours : plan_.nodes[static_cast<size_t>(node.cloner)].pid;
+      return stat.state == 'Z' && (created || stat.parent == cloner);
+    } catch (const Error&) {
+      return created;  // it has been collected
     }
   }
 

@@ -59,7 +59,8 @@ void remove_stale(ScriptBuilder& script, const std::string& path, uint64_t addre
   script.call_may_fail_with("remove the old socket file", ENOENT, SYS_unlinkat, {AT_FDCWD, address, 0});
 }
 
-void bind(ScriptBuilder& script, Arg socket, const image::UnixSocketEnd& end) {
+void bind(MakeContext& context, Arg socket, const image::UnixSocketEnd& end) {
+  ScriptBuilder& script = context.script;
   const std::string& name = end.name();
   sockaddr_un address{};
   if (name.size() > sizeof address.sun_path) {
@@ -82,6 +83,7 @@ void bind(ScriptBuilder& script, Arg socket, const image::UnixSocketEnd& end) {
     script.call("unlink its name", SYS_unlinkat, {AT_FDCWD, file, 0});
     return;
   }
+  context.names.emit(script, name, file);
   script.call("set the owner of its file", SYS_fchownat, {AT_FDCWD, file, end.uid(), end.gid(), 0});
   script.call("set the mode of its file", SYS_fchmodat, {AT_FDCWD, file, end.mode()});
 }
@@ -113,7 +115,7 @@ void finish_end(MakeContext& context, int socket, const image::UnixSocketEnd& en
   ScriptBuilder& script = context.script;
   emit_socket_options(script, socket, end.options());
   if (!end.name().empty()) {
-    bind(script, socket, end);
+    bind(context, socket, end);
   }
   if (end.shutdown() != 0 && !end.peer_closed()) {
     script.call("shut a socket down", SYS_shutdown, {socket, (end.shutdown() & 3) - 1});

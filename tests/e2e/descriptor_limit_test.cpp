@@ -38,6 +38,27 @@ TEST_F(DescriptorLimit, AForkedPairSharesMoreThanHalf) {
   EXPECT_EQ(workload.verdict(), "pass");
 }
 
+/// Different numbers for the same, up to the last that the limit of both allows.
+TEST_F(DescriptorLimit, NumbersThatDifferUpToTheLimit) {
+  const std::string limit = fmt::format("--nofile={0}:{0}", kHardLimit);
+  Workload workload(0, [&](const TemporaryDirectory& directory) {
+    return std::vector<std::string>{"/usr/bin/prlimit", limit,
+                                    std::string(WORKLOAD_DIR) + "/high_descriptors", directory.path()};
+  });
+  for (int round = 0; round < 2; ++round) {
+    const Snapshot before = observe_at_rest(workload.root());
+    const std::string checkpoint = images_ / fmt::format("checkpoint-{}", round);
+    const Outcome dumped = dump(workload.root(), checkpoint);
+    ASSERT_TRUE(dumped.ok()) << dumped.words();
+    const Outcome restored = run({"/usr/bin/prlimit", limit, GODWIT_BINARY, "restore", "-D", checkpoint,
+                                  "--detach", "--pidfile", images_ / "pid"});
+    ASSERT_TRUE(restored.ok()) << restored.words();
+    const std::vector<std::string> differences = compare_now(before, workload.root());
+    EXPECT_TRUE(differences.empty()) << joined(differences);
+  }
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
 }  // namespace
 
 }  // namespace godwit::e2e

@@ -142,10 +142,32 @@ TEST_F(Faults, DumpOfWhatIsNotSupported) {
         .starts_with(std::to_string(SYS_clock_nanosleep) + " ");
   }));
   const Snapshot before = observe_at_rest(pid);
-  expect_refusal(try_dump(pid, image()), {"descriptor", std::to_string(pid), "inotify"});
+  const Outcome refused = try_dump(pid, image());
+  expect_refusal(refused, {"descriptor", std::to_string(pid), "inotify"});
+  EXPECT_EQ(refused.output.find("task " + std::to_string(pid)),
+            refused.output.rfind("task " + std::to_string(pid)))
+      << refused.output << "names the task twice";
   EXPECT_TRUE(files_in(images_.path()).empty());
   const std::vector<std::string> differences = compare_now(before, pid);
   EXPECT_TRUE(differences.empty()) << joined(differences);
+}
+
+TEST_F(Faults, DumpOfAPipeToAStranger) {
+  const std::string fifo = images_ / "fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const Fd ours = open_file(fifo, O_RDWR);
+  LaunchOptions options;
+  options.in_child = [&] {
+    const int writer = open(fifo.c_str(), O_WRONLY);
+    if (writer < 0 || dup2(writer, 27) != 27 || close(writer) != 0) {
+      _exit(1);
+    }
+  };
+  const pid_t pid = launch({"/bin/sleep", "1000"}, options);
+  ASSERT_TRUE(wait_until([&] { return state_of(pid) == 'S'; }));
+  const Outcome outcome = try_dump(pid, image());
+  expect_refusal(outcome, {"descriptor 27 of task " + std::to_string(pid), "outside the tree",
+                           "; dump a process above both ends"});
 }
 
 TEST_F(Faults, DumpWithSyscallUserDispatch) {
@@ -229,8 +251,16 @@ TEST_F(Faults, RestoreWithoutAFile) {
   expect_failing_restore({file});
   // Another file of that name, whose pages aren't those that were mapped.
   write_text(file, "short");
-  expect_failing_restore({file});
+  expect_failing_restore({file, "its size was ", " bytes and is 5;"});
   ASSERT_EQ(rename(aside.c_str(), file.c_str()), 0);
+  struct stat status {};
+  ASSERT_EQ(lstat(file.c_str(), &status), 0);
+  const timespec early[] = {{0, UTIME_OMIT}, {1'000'000'000, 5}};
+  ASSERT_EQ(utimensat(AT_FDCWD, file.c_str(), early, 0), 0);
+  expect_failing_restore(
+      {file, "its modification time was 20", " and is 2001-09-09 01:46:40.000000005 UTC;"});
+  const timespec again[] = {{0, UTIME_OMIT}, status.st_mtim};
+  ASSERT_EQ(utimensat(AT_FDCWD, file.c_str(), again, 0), 0);
   const Restored restored = restore(image());
   ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
   EXPECT_EQ(workload.verdict(), "pass");
@@ -261,6 +291,43 @@ TEST_F(Faults, RestoreWhereASocketIsInUse) {
     }
   }
   // What the last owner has left behind makes way.
+  const Restored restored = restore(image());
+  ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+/// Made by the coordinator for two tasks, and by a task for itself.
+TEST_F(Faults, AFailedRestoreLeavesNoSocketFile) {
+  Workload workload("unix_socket", 0);
+  const std::string shared = workload.directory() / "socket";
+  ASSERT_TRUE(dump(workload.root(), image()).ok());
+  const std::string own = images_ / "own";
+  LaunchOptions options;
+  options.in_child = [&] {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    own.copy(address.sun_path, sizeof address.sun_path - 1);
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    if (bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+      _exit(1);
+    }
+  };
+  const pid_t single = launch({"/bin/sleep", "1000"}, options);
+  ASSERT_TRUE(wait_until([&] { return state_of(single) == 'S'; }));
+  ASSERT_TRUE(dump(single, images_ / "single").ok());
+  struct Case {
+    std::string directory;
+    std::string file;
+  };
+  for (const Case& one : {Case{image(), shared}, Case{images_ / "single", own}}) {
+    // The pid is written last, when all else is there.
+    const Outcome outcome =
+        godwit({"restore", "-D", one.directory, "--detach", "--pidfile", images_ / "no/such/place"});
+    expect_refusal(outcome, {"no/such/place"});
+    struct stat status {};
+    EXPECT_NE(lstat(one.file.c_str(), &status), 0) << one.file << " is left";
+    EXPECT_EQ(descendants().size(), 0U);
+  }
   const Restored restored = restore(image());
   ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
   EXPECT_EQ(workload.verdict(), "pass");

@@ -66,6 +66,19 @@ TEST_F(DescriptorPlanTest, WhatOneTableUsesIsMadeByItsTask) {
   EXPECT_GE(plan.first_free_descriptor(), 10);
 }
 
+TEST_F(DescriptorPlanTest, WhereTheLimitLeavesNoRoomAboveAGapIsUsed) {
+  add_task(41, 1);
+  add_task(42, 2);
+  add_eventfd(7);
+  add_table(1, {{270, 7}, {1000, 7}});
+  add_table(2, {{320, 7}});
+  const CheckpointImage all = image();
+  EXPECT_EQ(DescriptorPlan(all, 1024).first_free_descriptor(), 1001);
+  const DescriptorPlan plan(all, 1001);
+  EXPECT_EQ(plan.first_free_descriptor(), 256);
+  EXPECT_EQ(plan.last_free_descriptor(), 269);
+}
+
 TEST_F(DescriptorPlanTest, WhatSeveralTablesUseIsMadeByTheCoordinator) {
   add_task(41, 1);
   add_task(42, 2);
