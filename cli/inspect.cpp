@@ -11,7 +11,8 @@ constexpr CommandText kText{
     "inspect", "DIR [--json] [WHAT] [-v]",
     "Shows what is in the checkpoint DIR: its tasks as a tree, or a table of WHAT: tasks, files, mappings,\n"
     "descriptors, memory, pipes and so on. With --json all of it; -v adds long bytes, such as xsave areas.\n"
-    "The content of memory isn't shown, only what is where.\n",
+    "The content of memory isn't shown, only what is where. In JSON, what ends in _ns is a number of\n"
+    "nanoseconds, and addresses, masks and hashes are strings such as \"0x7f00\".\n",
     "  godwit inspect /var/tmp/redis                    everything\n"
     "  godwit inspect /var/tmp/redis tasks              only the tasks\n"
     "  godwit inspect /var/tmp/redis --json | jq .tasks"};

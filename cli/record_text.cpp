@@ -27,6 +27,11 @@ struct Notation {
   bool defaults;  // numbers that are 0, empty lists and so on are written too
 };
 
+/// Addresses, masks, hashes. Times are numbers like any other, whatever their width in the image.
+bool is_word(const FieldDescriptor& field) {
+  return field.type() == FieldDescriptor::TYPE_FIXED64 && !field.name().ends_with("_ns");
+}
+
 bool is_text(std::string_view bytes) {
   return std::ranges::all_of(bytes, [](char c) { return c >= ' ' && c <= '~'; });
 }
@@ -143,8 +148,7 @@ class Writer {
         return std::to_string(get(&Reflection::GetUInt32, &Reflection::GetRepeatedUInt32));
       case FieldDescriptor::CPPTYPE_UINT64: {
         const uint64_t number = get(&Reflection::GetUInt64, &Reflection::GetRepeatedUInt64);
-        return field->type() == FieldDescriptor::TYPE_FIXED64 ? notation_.word(number)
-                                                              : std::to_string(number);
+        return is_word(*field) ? notation_.word(number) : std::to_string(number);
       }
       case FieldDescriptor::CPPTYPE_BOOL:
         return get(&Reflection::GetBool, &Reflection::GetRepeatedBool) ? "true" : "false";

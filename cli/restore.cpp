@@ -20,8 +20,10 @@ constexpr CommandText kText{
     "Brings the tree in the checkpoint DIR back, with its pids, memory and open files, and lets it run on\n"
     "where it was frozen. The checkpoint stays and can be restored again once these pids are free. If\n"
     "anything fails before the tree runs, nothing of it is left.\n\n"
-    "Without --detach godwit stays: it waits for the root of the tree, passes SIGINT and SIGTERM on to it,\n"
-    "and exits with its exit code, or with 128 and the number of the signal that ended it.\n",
+    "Without --detach godwit stays: it waits for the root of the tree, passes SIGINT, SIGQUIT, SIGTERM and\n"
+    "SIGHUP on to it (to its whole process group what a terminal sends, and a hangup), and exits with its\n"
+    "exit code, or with 128 and the number of the signal that ended it. A shell job that is stopped in the\n"
+    "terminal stops godwit, too, so that the shell's fg and bg go for both.\n",
     "  godwit restore -D /var/tmp/redis                               run it here\n"
     "  godwit restore -D /var/tmp/redis --detach --pidfile /run/r.pid run it in the background\n"
     "  godwit restore -D /var/tmp/redis --plan                        only say what would be done"};

@@ -18,7 +18,11 @@ void note_termination_signals() {
   struct sigaction action {};
   action.sa_handler = note;
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    ::sigaction(signal, &action, nullptr);
+    struct sigaction before {};
+    ::sigaction(signal, &action, &before);
+    if (before.sa_handler == SIG_IGN) {
+      ::sigaction(signal, &before, nullptr);
+    }
   }
   // Whoever reads our lines may go, and files may have a limit: that is an error of the call, and no reason
   // to die in the middle of a freeze.

@@ -31,8 +31,9 @@ class CliCheckpoint : public testing::Test {
   }
 
   /// `godwit restore` without --detach, once the tree runs.
-  pid_t attached(pid_t root) {
-    const pid_t godwit = launch({GODWIT_BINARY, "restore", "-D", checkpoint_, "--pidfile", pid_file_});
+  pid_t attached(pid_t root, std::vector<std::string> command = {}) {
+    command.insert(command.end(), {GODWIT_BINARY, "restore", "-D", checkpoint_, "--pidfile", pid_file_});
+    const pid_t godwit = launch(command);
     EXPECT_TRUE(wait_until([&] { return try_read(pid_file_) == std::to_string(root) + "\n"; }));
     EXPECT_TRUE(wait_until([&] { return state_of(root) == 'S'; }));
     EXPECT_EQ(waitpid(godwit, nullptr, WNOHANG), 0) << "it waits for the root";
@@ -51,6 +52,24 @@ TEST_F(CliCheckpoint, AnAttachedRestorePassesSignalsOnAndEndsAsTheRootDoes) {
   ASSERT_EQ(kill(godwit, SIGTERM), 0);
   EXPECT_EQ(wait_for_end(godwit), (128 + SIGTERM) << 8);
   EXPECT_FALSE(state_of(root).has_value());
+}
+
+TEST_F(CliCheckpoint, AnAttachedRestorePassesAHangupOnToAll) {
+  const pid_t root = dumped({"/bin/sh", "-c", "sleep 1000; exit 1"});
+  const pid_t godwit = attached(root);
+  const std::vector<pid_t> tree = tree_of(root);
+  ASSERT_EQ(tree.size(), 2U);
+  ASSERT_EQ(kill(godwit, SIGHUP), 0);
+  EXPECT_EQ(wait_for_end(godwit), (128 + SIGHUP) << 8);
+  EXPECT_TRUE(wait_until_gone(tree, 5));
+}
+
+TEST_F(CliCheckpoint, AnAttachedRestoreIgnoresWhatNohupDoes) {
+  const pid_t root = dumped({"/bin/sleep", "1000"});
+  const pid_t godwit = attached(root, {"/usr/bin/nohup"});
+  ASSERT_EQ(kill(godwit, SIGHUP), 0);
+  ASSERT_EQ(kill(godwit, SIGTERM), 0);
+  EXPECT_EQ(wait_for_end(godwit), (128 + SIGTERM) << 8);
 }
 
 TEST_F(CliCheckpoint, AnAttachedRestoreHasTheRootsExitCode) {
@@ -80,12 +99,21 @@ TEST_F(CliCheckpoint, InspectShowsWhatIsThere) {
   EXPECT_EQ(json.output, "[" + std::to_string(root) + "] 1 1 [0, 1, 2] True\n") << json.words();
 }
 
+TEST_F(CliCheckpoint, ThePlanNamesFiles) {
+  Workload workload("regular_file", 0);
+  ASSERT_TRUE(dump(workload.root(), checkpoint_).ok());
+  const Outcome plan = godwit({"restore", "-D", checkpoint_, "--plan"});
+  EXPECT_TRUE(plan.ok()) << plan.words();
+  EXPECT_NE(plan.output.find(": regular file " + workload.directory().path() + "/"), std::string::npos)
+      << plan.output;
+}
+
 TEST_F(CliCheckpoint, TheJsonOfEachSubjectIsThatOfTheWhole) {
   Workload workload("epoll", 0);
   ASSERT_TRUE(dump(workload.root(), checkpoint_).ok());
   const Outcome compared =
       run({"/usr/bin/python3", "-c",
-           "import json, subprocess, sys\n"
+           "import json, subprocess, sys, time\n"
            "def inspect(*what):\n"
            "  return json.loads(subprocess.check_output([sys.argv[1], 'inspect', sys.argv[2], '--json', "
            "*what]))\n"
@@ -93,6 +121,9 @@ TEST_F(CliCheckpoint, TheJsonOfEachSubjectIsThatOfTheWhole) {
            "assert len(whole) > 10 and whole['tasks'] and whole['epolls'], whole.keys()\n"
            "for name, rows in whole.items():\n"
            "  assert inspect(name) == {name: rows}, name\n"
+           "h = whole['checkpoint'][0]\n"
+           "assert 0 <= time.time_ns() - h['created_ns'] < 600e9, h\n"
+           "assert h['monotonic_ns'] <= time.clock_gettime_ns(time.CLOCK_MONOTONIC), h\n"
            "assert any(w['fd'] == 0 for t in whole['descriptors'] for w in t['descriptors'])\n",
            GODWIT_BINARY, checkpoint_});
   EXPECT_TRUE(compared.ok()) << compared.words();

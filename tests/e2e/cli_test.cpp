@@ -113,6 +113,16 @@ TEST_F(Cli, HelpTeaches) {
   }
 }
 
+TEST_F(Cli, CheckFitsATerminalAndEndsWithAVerdict) {
+  const std::vector<std::string> lines = lines_of(godwit({"check", "--hide-features=ksm"}).output);
+  ASSERT_FALSE(lines.empty());
+  for (size_t i = 0; i + 1 < lines.size(); ++i) {
+    EXPECT_LE(lines[i].size(), 100U) << lines[i];
+  }
+  EXPECT_TRUE(lines.back().starts_with("dump and restore are possible here, without ")) << lines.back();
+  EXPECT_TRUE(contains(lines.back(), "ksm")) << lines.back();
+}
+
 TEST_F(Cli, CheckSaysWhatIsHidden) {
   const Outcome everything = godwit({"check"});
   EXPECT_EQ(everything.exit_code, 0) << everything.output;
@@ -134,6 +144,8 @@ TEST_F(Cli, CheckFailsWithoutWhatIsRequired) {
   const Outcome outcome = godwit({"check", "--hide-features=kcmp,openat2"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_TRUE(contains(outcome.output, "godwit: check: required, but not there: kcmp;")) << outcome.output;
+  EXPECT_TRUE(contains(outcome.output, "\ndump and restore are not possible here: kcmp missing\n"))
+      << outcome.output;
 }
 
 TEST_F(Cli, CheckAsJsonIsJson) {

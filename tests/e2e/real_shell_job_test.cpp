@@ -164,6 +164,60 @@ TEST(RealShellJob, PipelineThatIsAJobOfItsOwn) {
   survive({"/bin/bash", "-c", std::string("set -m; ") + kPipeline});
 }
 
+/// What was restored by a shell's foreground command stops and goes on as the command itself would.
+TEST(RealShellJob, AnAttachedRestoreIsTheShellsJob) {
+  const Reaper reaper;
+  const TemporaryDirectory directory;
+  Terminal first;
+  pid_t job = 0;
+  const pid_t leader = first.start({"/bin/sh", "-c", kPipeline}, job);
+  first.type("one\n");
+  ASSERT_TRUE(first.expect("GOT one 1")) << first.seen();
+  const Outcome dumped = dump(job, directory / "checkpoint", {"--shell-job"});
+  ASSERT_TRUE(dumped.ok()) << "dump " << dumped.words();
+  kill(leader, SIGKILL);
+  ASSERT_TRUE(wait_until_gone({leader}));
+
+  Terminal second;
+  pid_t shell = 0;
+  second.start({"/bin/bash", "--norc", "--noediting", "-i"}, shell);
+  second.type("PS1=re'ady> '; cd " + directory.path() + "\n");
+  ASSERT_TRUE(second.expect("ready> ")) << second.seen();
+  second.type(std::string(GODWIT_BINARY) + " restore -D checkpoint --pidfile pid; echo ended $?\n");
+  ASSERT_TRUE(wait_until([&] { return second.foreground_group() == job; }, 10)) << second.seen();
+  second.type("two\n");
+  EXPECT_TRUE(second.expect("GOT two 2")) << second.seen();
+  second.type("\x1a");  // Ctrl-Z
+  EXPECT_TRUE(second.expect("Stopped")) << second.seen();
+  EXPECT_TRUE(wait_until([&] { return state_of(job) == 'T' && second.foreground_group() == shell; }));
+  second.type("fg\n");
+  EXPECT_TRUE(wait_until([&] { return second.foreground_group() == job; }, 10)) << second.seen();
+  second.type("three\n");
+  EXPECT_TRUE(second.expect("GOT three 3")) << second.seen();
+  const std::vector<pid_t> tree = sorted_tree(job);
+  second.type("\x03");  // Ctrl-C
+  EXPECT_TRUE(wait_until_gone(tree, 10));
+  second.type("echo shell is $((40 + 2))\n");
+  EXPECT_TRUE(second.expect("shell is 42")) << second.seen();
+}
+
+/// A tree with a session of its own gets nothing from the terminal itself.
+TEST(RealShellJob, CtrlCReachesAllOfATreeInItsOwnSession) {
+  const Reaper reaper;
+  const TemporaryDirectory directory;
+  const pid_t root = launch({"/bin/sh", "-c", "sleep 1000; exit 1"});
+  ASSERT_TRUE(wait_until([&] { return tree_of(root).size() == 2; }));
+  const std::vector<pid_t> tree = sorted_tree(root);
+  const Outcome dumped = dump(root, directory / "checkpoint");
+  ASSERT_TRUE(dumped.ok()) << "dump " << dumped.words();
+  Terminal terminal;
+  pid_t command = 0;
+  terminal.start({GODWIT_BINARY, "restore", "-D", directory / "checkpoint"}, command);
+  ASSERT_TRUE(wait_until([&] { return sorted_tree(root) == tree && state_of(root) == 'S'; }, 10));
+  terminal.type("\x03");
+  EXPECT_TRUE(wait_until_gone(tree, 10));
+}
+
 }  // namespace
 
 }  // namespace godwit::e2e
