@@ -5,6 +5,7 @@
 #include <exception>
 #include <optional>
 
+#include "compat/become.h"
 #include "compat/command_line.h"
 #include "compat/log_file.h"
 #include "compat/operations.h"
@@ -46,16 +47,6 @@ int parse_descriptor(const std::string& word) {
 
 Notifier notifier_of(const Settings& settings, const Workplace& workplace) {
   return {settings.action_scripts, workplace.images_path, nullptr};
-}
-
-[[noreturn]] void become(std::vector<std::string> command) {
-  std::vector<char*> arguments;
-  for (std::string& word : command) {
-    arguments.push_back(word.data());
-  }
-  arguments.push_back(nullptr);
-  ::execvp(arguments.front(), arguments.data());
-  throw errno_error("cannot execute {}", command.front());
 }
 
 int restore_command(const Settings& settings, const Workplace& workplace) {

@@ -79,6 +79,9 @@ void read_options(const rpc::Options& options, pid_t client, Asked& asked) {
   std::vector<const FieldDescriptor*> fields;
   options.GetReflection()->ListFields(options, &fields);
   for (const FieldDescriptor* field : fields) {
+    if (field->name() == "images_dir" && options.images_dir_fd() != -1) {
+      continue;  // both are the same directory, and the descriptor can't be another one by now
+    }
     const Option* option = find_field(field->name());
     for (const std::string& value : values(options, *field)) {
       if (!is_clients_descriptor(field->name())) {

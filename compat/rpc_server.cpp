@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "compat/become.h"
 #include "compat/command_line.h"
 #include "compat/log_file.h"
 #include "compat/operations.h"
@@ -79,6 +80,9 @@ class Job {
     return response_.success();
   }
 
+  /// What this program is to become when that is done; mostly nothing.
+  [[nodiscard]] const std::vector<std::string>& exec_cmd() const { return asked_.settings.exec_cmd; }
+
  private:
   void dispatch() {
     switch (request_.type()) {
@@ -127,6 +131,7 @@ class Job {
     if (!request_.has_opts()) {
       throw Error("the request has no options", EBADMSG);
     }
+    asked_.settings.images_dir.clear();  // the present directory is the command line's default
     std::optional<Error> config_failure;
     const auto read_config = [&](const auto& read) {
       try {
@@ -142,6 +147,9 @@ class Job {
     const std::string config = asked_.settings.config_file;
     if (!config.empty() && ::access(config.c_str(), F_OK) == 0) {
       read_config([&] { read_config_file(config, asked_); });
+    }
+    if (asked_.settings.images_dir.empty()) {
+      throw Error("the request names no directory of images", EINVAL);
     }
     workplace_.emplace(asked_.settings, kDefaultLog);
     if (config_failure) {
@@ -180,7 +188,12 @@ int serve_client(Fd client) {
     if (!socket.receive(request)) {
       break;
     }
-    done = Job(socket, request).run() && done;
+    Job job(socket, request);
+    const bool this_done = job.run();
+    if (this_done && request.type() == rpc::RESTORE && !job.exec_cmd().empty()) {
+      become(job.exec_cmd());
+    }
+    done = this_done && done;
   } while (request.keep_open());
   return done ? 0 : 1;
 }

@@ -1,5 +1,6 @@
 #include "compat/rpc_socket.h"
 
+#include <fcntl.h>
 #include <google/protobuf/stubs/logging.h>
 #include <sys/socket.h>
 
@@ -25,6 +26,10 @@ int socket_type(int fd) {
 RpcSocket::RpcSocket(Fd socket) : socket_(std::move(socket)) {
   if (socket_type(socket_.get()) != SOCK_SEQPACKET) {
     throw error("descriptor {} isn't a SOCK_SEQPACKET socket", socket_.get());
+  }
+  // Scripts have no business with it.
+  if (::fcntl(socket_.get(), F_SETFD, FD_CLOEXEC) != 0) {
+    throw errno_error("cannot keep descriptor {} to ourselves", socket_.get());
   }
   ucred peer{};
   socklen_t size = sizeof(peer);

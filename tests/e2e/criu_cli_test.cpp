@@ -25,6 +25,19 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+Fd connect_to(const std::string& address) {
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  address.copy(name.sun_path, sizeof(name.sun_path) - 1);
+  const timeval patience{30, 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) {
+    throw errno_error("cannot connect to {}", address);
+  }
+  return socket;
+}
+
 class CriuCli : public testing::Test {
  protected:
   static Outcome criu(std::vector<std::string> arguments) {
@@ -221,6 +234,16 @@ TEST_F(CriuCli, CommandsThatAreNotSupportedAreRefusedByName) {
   EXPECT_TRUE(runs(pid));
 }
 
+TEST_F(CriuCli, ThePidFileIsThereBeforeTheTreeRuns) {
+  const pid_t pid = start();
+  ASSERT_EQ(criu({"dump", "-t", std::to_string(pid), "-D", images_}).exit_code, 0);
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  const Outcome outcome = criu({"restore", "-D", images_, "-d", "--pidfile", "pid", "--action-script",
+                                "test $CRTOOLS_SCRIPT_ACTION != post-restore || cp pid seen"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_EQ(try_read(directory_ / "seen"), std::to_string(pid) + "\n");
+}
+
 TEST_F(CriuCli, Service) {
   const std::string address = directory_ / "socket";
   const std::string pidfile = directory_ / "service.pid";
@@ -244,12 +267,7 @@ TEST_F(CriuCli, Service) {
   const pid_t pid = start();
   const Fd images = open_file(images_, O_RDONLY | O_DIRECTORY);
   for (int round = 0; round < 2; ++round) {
-    Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    address.copy(name.sun_path, sizeof(name.sun_path) - 1);
-    ASSERT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
-    CriuClient client(std::move(socket));
+    CriuClient client(connect_to(address));
     rpc::Request request = criu_request(rpc::DUMP, images);
     request.mutable_opts()->set_pid(pid);
     request.mutable_opts()->set_leave_running(true);
@@ -261,6 +279,34 @@ TEST_F(CriuCli, Service) {
   EXPECT_EQ(wait_for_end(service), 0);
   EXPECT_FALSE(try_read(pidfile).has_value());
   EXPECT_NE(::access(address.c_str(), F_OK), 0);
+}
+
+/// In the background, and through clients that go away in the middle.
+TEST_F(CriuCli, ServiceInTheBackground) {
+  const std::string address = directory_ / "socket";
+  const std::string pidfile = directory_ / "service.pid";
+  ASSERT_EQ(criu({"service", "-d", "--address", address, "--pidfile", pidfile}).exit_code, 0);
+  ASSERT_TRUE(wait_until([&] { return try_read(pidfile).value_or("").ends_with("\n"); }));
+  const pid_t service = std::atoi(try_read(pidfile)->c_str());
+  const pid_t pid = start();
+  const Fd images = open_file(images_, O_RDONLY | O_DIRECTORY);
+  rpc::Request request = criu_request(rpc::DUMP, images);
+  request.mutable_opts()->set_pid(pid);
+  request.mutable_opts()->set_leave_running(true);
+  request.mutable_opts()->set_notify_scripts(true);
+  {
+    CriuClient client(connect_to(address));
+    client.send(request);
+    EXPECT_EQ(client.receive().notify().script(), "pre-dump");
+  }
+  ASSERT_TRUE(wait_until([&] { return contains(log("criu.log"), "went away at pre-dump"); }))
+      << log("criu.log");
+  CriuClient client(connect_to(address));
+  const rpc::Response response = client.ask(request);
+  EXPECT_TRUE(response.success()) << response.cr_errmsg();
+  EXPECT_TRUE(runs(pid));
+  ASSERT_EQ(::kill(service, SIGTERM), 0);
+  EXPECT_TRUE(wait_until_gone({service}));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 
 #include "compat/stats.pb.h"
 #include "kernel/error.h"
@@ -208,6 +209,101 @@ TEST_F(CriuRpc, FilesThatClientsRead) {
     return before.dump().pages_written();
   }());
   EXPECT_GE(stats.restore().restore_time(), stats.restore().forking_time());
+}
+
+/// What clients read agrees with what people read.
+TEST_F(CriuRpc, StatisticsAreThoseOfInspect) {
+  dump_and_end(start());
+  compat::stats::Stats stats;
+  ASSERT_TRUE(stats.ParseFromString(try_read(directory_ / "stats-dump").value_or("").substr(12)));
+  const Outcome inspected = godwit({"inspect", directory_.path(), "memory", "--json"});
+  ASSERT_TRUE(inspected.ok()) << inspected.output;
+  const std::string key = "\"pages\": ";
+  uint64_t pages = 0;
+  for (size_t at = 0; (at = inspected.output.find(key, at)) != std::string::npos; at += key.size()) {
+    pages += std::strtoull(inspected.output.c_str() + at + key.size(), nullptr, 10);
+  }
+  EXPECT_EQ(stats.dump().pages_written(), pages) << inspected.output;
+  EXPECT_GE(stats.dump().pages_scanned(), pages);
+  CriuClient restorer;
+  ASSERT_TRUE(restorer.ask(restore_request()).success());
+  ASSERT_TRUE(stats.ParseFromString(try_read(directory_ / "stats-restore").value_or("").substr(12)));
+  EXPECT_EQ(stats.restore().pages_restored(), pages);
+}
+
+/// However the server ends while the tree stands still, the tree runs on, and the next dump is as good.
+TEST_F(CriuRpc, AServerThatIsEndedDuringADump) {
+  const pid_t pid = start();
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    for (const char* moment : {"network-lock", "post-dump"}) {
+      CriuClient client;
+      client.send(dump_request(pid));
+      rpc::Request answer;
+      answer.set_type(rpc::NOTIFY);
+      answer.set_notify_success(true);
+      while (client.receive().notify().script() != moment) {
+        client.send(answer);
+      }
+      ASSERT_EQ(::kill(client.server(), signal), 0);
+      client.hang_up();
+      EXPECT_NE(client.wait_for_end(), 0) << moment;
+      EXPECT_TRUE(runs(pid)) << moment;
+      // Whoever kills it behind the commit finds a checkpoint, and a tree that runs.
+      EXPECT_EQ(exists(directory_ / "checkpoint"), signal == SIGKILL && std::string(moment) == "post-dump");
+    }
+  }
+  dump_and_end(pid);
+  EXPECT_TRUE(godwit({"verify", directory_.path()}).ok());
+  for (const char* partial : {"checkpoint.partial", "pages.partial"}) {
+    EXPECT_FALSE(exists(directory_ / partial)) << partial;
+  }
+}
+
+TEST_F(CriuRpc, ARestoreThatIsNoSiblingOutlivesTheServer) {
+  const pid_t pid = start();
+  dump_and_end(pid);
+  rpc::Request request = restore_request();
+  request.mutable_opts()->set_rst_sibling(false);
+  CriuClient client;
+  const rpc::Response response = client.ask(request);
+  ASSERT_TRUE(response.success()) << response.cr_errmsg();
+  EXPECT_EQ(response.restore().pid(), pid);
+  EXPECT_EQ(client.wait_for_end(), 0);
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuRpc, TheServerBecomesACommand) {
+  const pid_t pid = start();
+  dump_and_end(pid);
+  rpc::Request request = restore_request();
+  request.mutable_opts()->set_rst_sibling(false);
+  for (const std::string& word :
+       {std::string("/bin/sh"), std::string("-c"), "echo $$ >'" + (directory_ / "seen") + "'"}) {
+    request.mutable_opts()->add_exec_cmd(word);
+  }
+  CriuClient client;
+  const rpc::Response response = client.ask(request);
+  ASSERT_TRUE(response.success()) << response.cr_errmsg();
+  const pid_t server = client.server();
+  EXPECT_EQ(client.wait_for_end(), 0);
+  EXPECT_EQ(try_read(directory_ / "seen"), std::to_string(server) + "\n");
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuRpc, TheDirectoryOfImagesMustBeNamed) {
+  const pid_t pid = start();
+  rpc::Request request = dump_request(pid);
+  request.mutable_opts()->set_images_dir_fd(-1);
+  request.mutable_opts()->set_leave_running(true);
+  CriuClient client;
+  const rpc::Response response = client.ask(request);
+  EXPECT_FALSE(response.success());
+  EXPECT_NE(response.cr_errmsg().find("names no directory of images"), std::string::npos)
+      << response.cr_errmsg();
+  request.mutable_opts()->set_images_dir(directory_.path());
+  CriuClient by_path;
+  EXPECT_TRUE(by_path.ask(request).success());
+  EXPECT_TRUE(exists(directory_ / "checkpoint"));
 }
 
 /// At whatever moment of a dump the client says no: the tree runs on, and there is no checkpoint.
