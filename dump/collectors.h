@@ -44,7 +44,8 @@ void collect_process_signals(pid_t pid, image::Task& record);
 void ask_signal_actions(ScriptBuilder& script, Answers& answers, image::Task& record);
 void ask_alternate_stack(ScriptBuilder& script, Answers& answers, image::Thread& record);
 /// Whether the stops of these children have been reported: to be asked of their parent.
-void ask_stop_reported(ScriptBuilder& script, Answers& answers, image::Task& child);
+void ask_stop_reported(ScriptBuilder& script, Answers& answers, const image::Task& parent,
+                       image::Task& child);
 
 // timer.cpp
 void ask_interval_timers(ScriptBuilder& script, Answers& answers, image::Task& record);

@@ -51,7 +51,7 @@ class Dump {
       : options_(options),
         callbacks_(callbacks),
         header_(describe_machine()),
-        namespaces_(read_namespaces(::getpid(), ::gettid())),
+        namespaces_(read_namespaces(::getpid(), ::gettid()), options.external),
         writer_(options.directory_fd >= 0
                     ? CheckpointWriter::create_in_directory(options.directory_fd, options.directory,
                                                             options.writer)
@@ -131,9 +131,10 @@ class Dump {
   }
 
   void collect(const Freezer& freezer) {
-    tasks_ = collect_task_tree(freezer, {.shell_job = options_.shell_job,
-                                         .seccomp_suspended = freezer.seccomp_suspended(),
-                                         .namespaces = namespaces_});
+    tasks_ = collect_task_tree(
+        freezer, {.shell_job = options_.shell_job, .seccomp_suspended = freezer.seccomp_suspended()},
+        namespaces_);
+    namespaces_.collect(header_);
     report_.tasks = tasks_.size();
     for (TaskState& task : tasks_) {
       report_.threads += task.threads.size();
@@ -156,7 +157,8 @@ class Dump {
 
   /// Whoever restores would refuse it, when the tree is gone.
   void refuse_what_cannot_be_made() const {
-    TreeRecords tree{.root_pid = options_.pid, .tasks = {}, .mms = {}, .copy_on_write_objects = {}};
+    TreeRecords tree{
+        .root_pid = options_.pid, .tasks = {}, .mms = {}, .copy_on_write_objects = {}, .namespaces = {}};
     for (const TaskState& task : tasks_) {
       tree.tasks.push_back(&task.record);
       tree.mms.push_back(&task.mm);
@@ -273,6 +275,7 @@ class Dump {
         writer_->add(task.mm);
       }
     }
+    namespaces_.write(*writer_);
     shared_memory_.write(*writer_);
     seccomp_filters_.write(*writer_);
     descriptors_.write(*writer_);
@@ -306,7 +309,7 @@ class Dump {
   DumpReport report_;
   image::Checkpoint header_;
   std::vector<std::string> cgroups_;  // of the root
-  Namespaces namespaces_;
+  NamespaceTable namespaces_;
   std::unique_ptr<CheckpointWriter> writer_;
   MemoryObjectIds object_ids_;
   uint32_t last_mm_id_ = 0;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "images-format/checkpoint_writer.h"
 
@@ -19,7 +20,10 @@ struct DumpOptions {
   int directory_fd = -1;
   enum class After { Kill, LeaveRunning, LeaveStopped };
   After after = After::Kill;  // what becomes of the tree once the checkpoint is complete
-  bool shell_job = false;     // session and terminal belong to a shell outside the tree
+  /// Resources that aren't kept: whoever restores hands them over by name. "net[INODE]:NAME",
+  /// "pid[INODE]:NAME".
+  std::vector<std::string> external;
+  bool shell_job = false;  // session and terminal belong to a shell outside the tree
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };

@@ -88,7 +88,7 @@ class Interview {
     ask_child_subreaper(script, answers, task_.record);
     ask_mm(script, answers, task_.mm);
     for (image::Task* child : stopped_children_) {
-      ask_stop_reported(script, answers, *child);
+      ask_stop_reported(script, answers, task_.record, *child);
     }
   }
 

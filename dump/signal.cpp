@@ -69,10 +69,11 @@ void ask_alternate_stack(ScriptBuilder& script, Answers& answers, image::Thread&
   });
 }
 
-void ask_stop_reported(ScriptBuilder& script, Answers& answers, image::Task& child) {
+void ask_stop_reported(ScriptBuilder& script, Answers& answers, const image::Task& parent,
+                       image::Task& child) {
   const uint64_t at = script.reserve(sizeof(siginfo_t));
   script.call("ask whether a child's stop has been reported", SYS_waitid,
-              {P_PID, child.pid(0), at, WSTOPPED | WNOHANG | WNOWAIT | __WALL, 0});
+              {P_PID, child.pid(parent.pid_size() - 1), at, WSTOPPED | WNOHANG | WNOWAIT | __WALL, 0});
   answers.emplace_back([at, &child](const ScriptBuilder& ran) {
     child.set_stop_reported(ran.read<siginfo_t>(at).si_pid == 0);
   });

@@ -1,17 +1,11 @@
 #include "dump/task_tree.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <charconv>
 #include <csignal>
-#include <string_view>
 #include <unordered_map>
 
 #include "dump/collectors.h"
 #include "dump/sharing.h"
 #include "kernel/error.h"
-#include "kernel/fd.h"
 
 namespace godwit {
 
@@ -20,7 +14,8 @@ namespace {
 /// Everything that has to be seen in the context of the whole tree.
 class TreeCollector {
  public:
-  TreeCollector(const Freezer& freezer, const TreeOptions& options) : options_(options) {
+  TreeCollector(const Freezer& freezer, const TreeOptions& options, NamespaceTable& namespaces)
+      : options_(options), namespaces_(namespaces) {
     for (const FrozenTask& frozen : freezer.tasks()) {
       TaskState& task = tasks_.emplace_back();
       task.frozen = &frozen;
@@ -49,6 +44,7 @@ class TreeCollector {
       record.set_comm(frozen.stat.comm);
       const procfs::Status status = procfs::read_status(task.pid(), task.pid());
       record.mutable_pid()->Assign(status.namespace_pids.begin(), status.namespace_pids.end());
+      set_numbers_inside(status, record);
       collect_credentials(status, *record.mutable_credentials());
       return;
     }
@@ -73,39 +69,37 @@ class TreeCollector {
       thread.status = procfs::read_status(task.pid(), tid);
       thread.record->mutable_tid()->Assign(thread.status.namespace_pids.begin(),
                                            thread.status.namespace_pids.end());
-      check_thread(task, thread);
+      check_thread(thread);
+      namespaces_.add(task, thread);
       if (leader) {
-        record_namespaces(task);
-      } else if (compare(Shared::DescriptorTable, task.pid(), tid) != 0) {
+        continue;
+      }
+      if (compare(Shared::DescriptorTable, task.pid(), tid) != 0) {
         throw refusal("thread {} with a descriptor table of its own", tid);
       } else if (compare(Shared::Filesystem, task.pid(), tid) != 0) {
         throw refusal("thread {} with a working directory of its own", tid);
       }
     }
     task.record.mutable_pid()->CopyFrom(task.threads.front().record->tid());
+    set_numbers_inside(task.threads.front().status, task.record);
   }
 
-  void check_thread(const TaskState& task, const ThreadState& thread) const {
+  /// What session and group are called in the task's own pid namespace, where that isn't the dumper's.
+  static void set_numbers_inside(const procfs::Status& status, image::Task& record) {
+    if (status.namespace_pids.size() > 1) {
+      record.mutable_session_inside()->Assign(status.namespace_sessions.begin(),
+                                              status.namespace_sessions.end());
+      record.mutable_group_inside()->Assign(status.namespace_groups.begin(), status.namespace_groups.end());
+    }
+  }
+
+  void check_thread(const ThreadState& thread) const {
     if (thread.status.shadow_stack) {
       throw refusal("thread {} (shadow stack)", thread.tid);
     }
     if (thread.status.seccomp_mode != 0 && !options_.seccomp_suspended) {
       throw error("thread {} has a seccomp filter, which would see injected system calls", thread.tid)
           .hint("CAP_SYS_ADMIN is needed to suspend it");
-    }
-    const Namespaces its = read_namespaces(task.pid(), thread.tid);
-    for (size_t i = 0; i < its.size(); ++i) {
-      if (its[i] != options_.namespaces[i]) {
-        throw refusal("thread {} in another {} namespace", thread.tid, kNamespaceKinds[i]);
-      }
-    }
-  }
-
-  void record_namespaces(TaskState& task) const {
-    for (size_t i = 0; i < kNamespaceKinds.size(); ++i) {
-      image::NamespaceReference& reference = *task.record.add_namespaces();
-      reference.set_kind(kNamespaceKinds[i]);
-      reference.set_id(options_.namespaces[i]);
     }
   }
 
@@ -142,6 +136,7 @@ class TreeCollector {
   }
 
   const TreeOptions& options_;
+  NamespaceTable& namespaces_;
   std::deque<TaskState> tasks_;
   std::unordered_map<pid_t, TaskState*> by_pid_;
   Sharers address_spaces_{Shared::AddressSpace};
@@ -151,23 +146,9 @@ class TreeCollector {
 
 }  // namespace
 
-Namespaces read_namespaces(pid_t pid, pid_t tid) {
-  const Fd directory = open_file(fmt::format("/proc/{}/task/{}/ns", pid, tid), O_PATH | O_DIRECTORY);
-  Namespaces ids{};
-  for (size_t i = 0; i < ids.size(); ++i) {
-    // "net:[4026531840]"; an empty pid_for_children has no target, a kind that this kernel lacks no link.
-    char target[64];
-    const ssize_t length = ::readlinkat(directory.get(), kNamespaceKinds[i], target, sizeof(target));
-    const std::string_view text(target, length > 0 ? static_cast<size_t>(length) : 0);
-    if (const size_t open = text.find('['); open != std::string_view::npos) {
-      std::from_chars(text.data() + open + 1, text.data() + text.size(), ids[i]);
-    }
-  }
-  return ids;
-}
-
-std::deque<TaskState> collect_task_tree(const Freezer& freezer, const TreeOptions& options) {
-  return TreeCollector(freezer, options).collect();
+std::deque<TaskState> collect_task_tree(const Freezer& freezer, const TreeOptions& options,
+                                        NamespaceTable& namespaces) {
+  return TreeCollector(freezer, options, namespaces).collect();
 }
 
 }  // namespace godwit

@@ -13,6 +13,7 @@
 #include "images-format/memfd.pb.h"
 #include "images-format/memory.pb.h"
 #include "images-format/mm.pb.h"
+#include "images-format/namespace.pb.h"
 #include "images-format/pipe.pb.h"
 #include "images-format/regular_file.pb.h"
 #include "images-format/seccomp.pb.h"
@@ -55,6 +56,7 @@ constexpr std::array kKinds = {
     RecordKind{RecordType::DescriptorTable, "descriptors", prototype<image::DescriptorTable>, nullptr},
     RecordKind{RecordType::SeccompFilter, "seccomp-filters", prototype<image::SeccompFilter>, nullptr},
     RecordKind{RecordType::FileLock, "file-locks", prototype<image::FileLock>, nullptr},
+    RecordKind{RecordType::Namespace, "namespaces", prototype<image::Namespace>, nullptr},
     RecordKind{RecordType::RegularFile, "regular-files", prototype<image::RegularFile>,
                own_open_file<image::RegularFile>},
     RecordKind{RecordType::Pipe, "pipes", prototype<image::Pipe>, open_files_of_ends<image::Pipe>},

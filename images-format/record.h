@@ -25,6 +25,7 @@ enum class RecordType : uint32_t {
   DescriptorTable = 7,
   SeccompFilter = 8,
   FileLock = 9,
+  Namespace = 11,
   RegularFile = 16,
   Pipe = 17,
   EventFd = 18,

@@ -248,6 +248,10 @@ Status parse_status(std::string_view text) {
       status.groups = take_numbers<uint32_t>(line);
     } else if (key == "NSpid") {
       status.namespace_pids = take_numbers<pid_t>(line);
+    } else if (key == "NSpgid") {
+      status.namespace_groups = take_numbers<pid_t>(line);
+    } else if (key == "NSsid") {
+      status.namespace_sessions = take_numbers<pid_t>(line);
     } else if (key == "VmLck") {
       status.locked_kib = line.take_number<uint64_t>();
     } else if (key == "SigPnd") {

@@ -58,6 +58,8 @@ struct Status {
   std::array<uint32_t, 4> gids{};
   std::vector<uint32_t> groups;
   std::vector<pid_t> namespace_pids;  // NSpid: one a level, the outermost first
+  std::vector<pid_t> namespace_groups;    // NSpgid, likewise; 0: not visible at that level
+  std::vector<pid_t> namespace_sessions;  // NSsid
   uint32_t umask = 0;
   uint64_t locked_kib = 0;      // VmLck
   uint64_t pending = 0;         // signals, bit n-1 is signal n: SigPnd, of the thread

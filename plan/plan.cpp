@@ -40,7 +40,16 @@ class Planner {
         used_.insert(thread.tid(0));
       }
       used_.insert({task->session(), task->process_group()});
+      used_inside_.insert(task->pid().begin(), task->pid().end());
+      used_inside_.insert(task->session_inside().begin(), task->session_inside().end());
+      used_inside_.insert(task->group_inside().begin(), task->group_inside().end());
+      for (const auto& thread : task->threads()) {
+        used_inside_.insert(thread.tid().begin(), thread.tid().end());
+      }
     }
+    const image::Task& root = *tasks_.at(tree_.root_pid);
+    plan_.levels_above_root = root.pid_size() - 1;
+    find_root_namespaces(root);
     add_tasks(tree_.root_pid, -1);
     // Nodes grow while sessions are looked at: helpers lead sessions or hand children over.
     for (size_t i = 0; i < plan_.nodes.size(); ++i) {
@@ -58,11 +67,35 @@ class Planner {
         inherit_from_parent(static_cast<int>(i));
       }
     }
-    return in_order(plan_.nodes);
+    Plan plan = in_order(plan_.nodes);
+    plan.root_namespaces = plan_.root_namespaces;
+    plan.levels_above_root = plan_.levels_above_root;
+    return plan;
   }
 
  private:
   PlannedNode& node(int i) { return plan_.nodes[static_cast<size_t>(i)]; }
+
+  void find_root_namespaces(const image::Task& root) {
+    for (const auto* record : tree_.namespaces) {
+      for (const auto& reference : root.namespaces()) {
+        if (reference.id() == record->id() && reference.kind() == record->kind()) {
+          plan_.root_namespaces.push_back(record);
+        }
+      }
+    }
+  }
+
+  /// The pid that others outside see is had again if nobody has it meanwhile. Inside a user namespace of its
+  /// own the tree may not choose it.
+  std::vector<pid_t> pids(const google::protobuf::RepeatedField<int32_t>& in_image) {
+    std::vector<pid_t> ids = plan_.ids(in_image);
+    const bool may_choose = plan_.root_namespace("user") == nullptr || in_image[0] == tree_.root_pid;
+    if (plan_.levels_above_root > 0 && (!may_choose || !is_free_(ids[0]))) {
+      ids[0] = 0;
+    }
+    return ids;
+  }
 
   void add_tasks(pid_t pid, int parent, int depth = 0) {
     constexpr int kDeepest = 1000;
@@ -73,6 +106,12 @@ class Planner {
     PlannedNode made;
     made.task = task;
     made.pid = pid;
+    made.pids = pids(task->pid());
+    for (const auto& thread : task->threads()) {
+      if (pids(thread.tid())[0] == 0) {
+        made.pids[0] = 0;
+      }
+    }
     made.parent = parent;
     made.cloner = parent;
     if (task->state() == image::Task::ZOMBIE) {
@@ -232,6 +271,7 @@ class Planner {
     PlannedNode helper;
     helper.kind = PlannedNode::Kind::Helper;
     helper.pid = pid;
+    helper.pids = helper_pids(pid, parent);
     helper.parent = parent;
     helper.cloner = parent;
     helper.leads_session = leads;
@@ -241,6 +281,44 @@ class Planner {
     by_pid_[pid] = index;
     plan_.nodes.push_back(helper);
     return index;
+  }
+
+  /// A helper has the pid namespace of who clones it. What it leads has its numbers there in the image; a
+  /// helper that leads nothing may have any.
+  std::vector<pid_t> helper_pids(pid_t pid, int cloner) {
+    const size_t levels = node(cloner).pids.size();
+    if (levels == 1 && plan_.levels_above_root == 0) {
+      return {pid};
+    }
+    for (const auto& [id, task] : tasks_) {
+      const auto& inside = task->session() == pid ? task->session_inside() : task->group_inside();
+      if ((task->session() == pid || task->process_group() == pid) &&
+          inside.size() ==
+              static_cast<int>(levels) + plan_.levels_above_root - (plan_.levels_above_root > 0)) {
+        std::vector<pid_t> ids = pids(inside);
+        if (ids.back() == 0) {
+          throw refusal("session or process group {}, which was led from outside its pid namespace,", pid);
+        }
+        return ids;
+      }
+    }
+    std::vector<pid_t> ids(levels, 0);
+    ids[0] = plan_.levels_above_root == 0 ? pid : 0;
+    for (size_t level = 1; level < levels; ++level) {
+      ids[level] = free_pid_inside();
+    }
+    return ids;
+  }
+
+  /// A number that the image uses at no level.
+  pid_t free_pid_inside() {
+    constexpr pid_t kHighest = 32000;  // pid_max is never lower than that by default
+    pid_t pid = kHighest;
+    while (pid > 2 && used_inside_.contains(pid)) {
+      --pid;
+    }
+    used_inside_.insert(pid);
+    return pid;
   }
 
   /// A number that nothing in the image uses, near the root's.
@@ -323,6 +401,7 @@ class Planner {
   std::map<pid_t, int> by_pid_;
   std::map<pid_t, pid_t> helper_session_;
   std::set<pid_t> used_;
+  std::set<pid_t> used_inside_;  // at any level
 };
 
 }  // namespace
@@ -331,7 +410,38 @@ TreeRecords tree_records(const CheckpointImage& image) {
   return {.root_pid = image.header().root_pid(),
           .tasks = image.all<image::Task>(),
           .mms = image.all<image::Mm>(),
-          .copy_on_write_objects = copy_on_write_objects(image)};
+          .copy_on_write_objects = copy_on_write_objects(image),
+          .namespaces = image.all<image::Namespace>()};
+}
+
+std::vector<pid_t> Plan::ids(const google::protobuf::RepeatedField<int32_t>& in_image) const {
+  if (in_image.size() <= levels_above_root) {
+    throw error("task {} stands above the pid namespace of the root", in_image.empty() ? 0 : in_image[0]);
+  }
+  std::vector<pid_t> ids;
+  if (levels_above_root > 0) {
+    ids.push_back(in_image[0]);
+  }
+  ids.insert(ids.end(), in_image.begin() + levels_above_root, in_image.end());
+  return ids;
+}
+
+pid_t Plan::pid_seen_by(int who, int by) const {
+  const std::vector<pid_t>& ids = nodes[static_cast<size_t>(who)].pids;
+  const size_t level = nodes[static_cast<size_t>(by)].pids.size() - 1;
+  return level < ids.size() ? ids[level] : 0;
+}
+
+bool Plan::opens_pid_namespace(int node) const {
+  const PlannedNode& n = nodes[static_cast<size_t>(node)];
+  const size_t above = n.cloner < 0 ? 1 : nodes[static_cast<size_t>(n.cloner)].pids.size();
+  return n.pids.size() > above;
+}
+
+const image::Namespace* Plan::root_namespace(std::string_view kind) const {
+  const auto found = std::find_if(root_namespaces.begin(), root_namespaces.end(),
+                                  [&](const image::Namespace* record) { return record->kind() == kind; });
+  return found == root_namespaces.end() ? nullptr : *found;
 }
 
 Plan make_plan(const TreeRecords& tree, const PidIsFree& is_free) {

@@ -6,10 +6,12 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "images-format/checkpoint_reader.h"
 #include "images-format/mm.pb.h"
+#include "images-format/namespace.pb.h"
 #include "images-format/task.pb.h"
 
 namespace godwit {
@@ -28,7 +30,10 @@ struct PlannedNode {
   Kind kind = Kind::Task;
   const image::Task* task = nullptr;  // null for a helper
   const image::Mm* mm = nullptr;      // null unless Task
-  pid_t pid = 0;
+  pid_t pid = 0;                      // in the image, dumper's level
+  /// To be had again, one a pid-namespace level from the coordinator's down to its own; the first is 0 where
+  /// any will do.
+  std::vector<pid_t> pids;
   int parent = -1;  // node whose child it is in the end; -1: the root
   int cloner = -1;  // node that clones it; -1: the coordinator. If this isn't the parent, it ends
                     // after the clone, and the child falls to its parent, a child subreaper
@@ -48,12 +53,26 @@ struct PlannedNode {
   std::vector<int> children;        // that it clones, in the order of the image
   std::vector<int> wards;           // whose parent it is in the end, in the order in which it waits for them
   std::vector<int> members;         // others that join the process group of its number
+
+  [[nodiscard]] pid_t pid_inside() const { return pids.back(); }
 };
 
 /// Which processes are made, by whom, in which order. A pure function of the checkpoint: it touches no
 /// kernel. A node stands after the node that clones it.
 struct Plan {
   std::vector<PlannedNode> nodes;
+  std::vector<const image::Namespace*> root_namespaces;  // in which the root isn't ours
+  int levels_above_root = 0;  // pid namespaces between the dumper's and the root's: 0 or more
+
+  /// What a task or thread of the image is called at each level, as PlannedNode::pids.
+  [[nodiscard]] std::vector<pid_t> ids(const google::protobuf::RepeatedField<int32_t>& in_image) const;
+  /// The pid of a node as another sees it, which must be in the same pid namespace or in one above; 0 if
+  /// it isn't.
+  [[nodiscard]] pid_t pid_seen_by(int who, int by) const;
+  /// Whether a node is the first of a pid namespace.
+  [[nodiscard]] bool opens_pid_namespace(int node) const;
+  /// The record of the root's namespace of that kind; null if it is ours.
+  [[nodiscard]] const image::Namespace* root_namespace(std::string_view kind) const;
 
   [[nodiscard]] const PlannedNode& root() const { return nodes.front(); }
   /// Lines for people.
@@ -65,7 +84,8 @@ struct TreeRecords {
   pid_t root_pid = 0;
   std::vector<const image::Task*> tasks;
   std::vector<const image::Mm*> mms;
-  std::set<uint64_t> copy_on_write_objects;  // ids of memory objects with pages that a parent shares
+  std::set<uint64_t> copy_on_write_objects;         // ids of memory objects with pages that a parent shares
+  std::vector<const image::Namespace*> namespaces;  // that aren't the dumper's own
 };
 [[nodiscard]] TreeRecords tree_records(const CheckpointImage& image);
 

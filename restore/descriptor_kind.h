@@ -90,10 +90,14 @@ class FinishContext {
   [[nodiscard]] virtual bool is_first_with(std::initializer_list<uint32_t> open_file_ids) const = 0;
 };
 
+/// The pid of whoever had one in the image.
+using PidNow = std::function<pid_t(pid_t)>;
+
 /// What a kind's `conclude` works with, in this process.
 struct ConcludeContext {
   int descriptor;            // a copy of the task's
   std::string_view boot_id;  // of the dump
+  const PidNow& pid_now;
 };
 
 /// Whether a checkpoint with this boot id was made under this boot of this machine.

@@ -379,7 +379,7 @@ void DescriptorPlan::keep_bound_names() {
   state_->names.keep();
 }
 
-void DescriptorPlan::conclude() const {
+void DescriptorPlan::conclude(const std::function<pid_t(pid_t)>& pid_now) const {
   const State& state = *state_;
   for (const auto& entry : state.descriptions) {
     const Description& description = entry.second;
@@ -392,11 +392,11 @@ void DescriptorPlan::conclude() const {
     const Use& use = description.uses.front();
     with_context([&] { return state.name(entry.first); },
                  [&] {
-                   const Fd task = open_pidfd(state.tables[use.table].owner);
+                   const Fd task = open_pidfd(pid_now(state.tables[use.table].owner));
                    const Fd copy = copy_descriptor(task.get(), use.fd);
-                   apply_signal_owner(description.file->owner(), copy.get());
+                   apply_signal_owner(description.file->owner(), copy.get(), pid_now);
                    if (concludes) {
-                     unit.kind->conclude(*unit.record, {copy.get(), state.boot_id});
+                     unit.kind->conclude(*unit.record, {copy.get(), state.boot_id, pid_now});
                    }
                  });
   }

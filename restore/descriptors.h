@@ -46,8 +46,9 @@ class DescriptorPlan {
   /// Emits which signals descriptors send.
   void emit_signals(ScriptBuilder& script, const image::Task& task);
   /// What the coordinator does, through copies of the tasks' descriptors, when all tasks, threads and process
-  /// groups exist: who is signalled, which group is in the foreground. Throws Error.
-  void conclude() const;
+  /// groups exist: who is signalled, which group is in the foreground. `pid_now`: the pid of whoever had one
+  /// in the image. Throws Error.
+  void conclude(const std::function<pid_t(pid_t)>& pid_now) const;
 
   /// Socket files that have been made are unlinked by the destructor, unless they are to be kept. Those made
   /// by tasks only if note has been taken of them, while their scripts lie in this process's memory.

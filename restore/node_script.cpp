@@ -67,6 +67,8 @@ class NodeScript {
   [[nodiscard]] uint64_t word(int node, uint32_t Words::*member) const {
     return context_.region.word(node, member);
   }
+  /// The pid of another node in this one's pid namespace.
+  [[nodiscard]] pid_t seen(int other) const { return context_.plan.pid_seen_by(other, index_); }
   [[nodiscard]] const PlannedNode& node(int i) const { return context_.plan.nodes[static_cast<size_t>(i)]; }
   /// For the coordinator.
   void post(uint32_t Words::*member) { script_.post(word(index_, member), context_.region.events()); }
@@ -90,7 +92,9 @@ class NodeScript {
   /// Until the coordinator has seized it, a node dies with whoever cloned it.
   void emit_birth() {
     script_.call("tie its life to its parent's", SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0});
-    const pid_t parent = node_.cloner < 0 ? parent_of_root_ : node(node_.cloner).pid;
+    const pid_t parent = context_.plan.opens_pid_namespace(index_) ? 0
+                         : node_.cloner < 0                        ? parent_of_root_
+                                                                   : seen(node_.cloner);
     script_.call_expecting("find its parent alive", parent, SYS_getppid, {});
     post_to_nodes(&Words::created);
     if (node_.passers.empty()) {
@@ -127,25 +131,45 @@ class NodeScript {
       const PlannedNode* c = &node(child);
       script_.subject([c] { return fmt::format("task {}", c->pid); });
       const bool helper = c->kind == PlannedNode::Kind::Helper;
-      const uint64_t flags =
-          (c->shares_descriptors ? CLONE_FILES : 0) | (c->shares_filesystem ? CLONE_FS : 0);
-      emit_clone("make it (its pid may be taken)", c->pid, flags,
+      const uint64_t flags = (context_.plan.opens_pid_namespace(child) ? CLONE_NEWPID : 0) |
+                             (c->shares_descriptors ? CLONE_FILES : 0) |
+                             (c->shares_filesystem ? CLONE_FS : 0);
+      emit_clone("make it (its pid may be taken)", c->pids, flags,
                  helper || c->task == nullptr ? 0 : static_cast<uint64_t>(c->task->exit_signal()),
                  scripts_[static_cast<size_t>(child)]);
     }
     about_node();
   }
 
-  void emit_clone(const char* doing, pid_t id, uint64_t flags, uint64_t exit_signal, uint64_t child_script) {
-    const uint64_t ids = script_.object(id);
+  void emit_clone(const char* doing, const std::vector<pid_t>& ids, uint64_t flags, uint64_t exit_signal,
+                  uint64_t child_script) {
     clone_args arguments{};
     arguments.flags = flags;
     arguments.exit_signal = exit_signal;
     arguments.stack = context_.region.stack_of(child_script);
     arguments.stack_size = Region::kStackBytes;
-    arguments.set_tid = ids;
-    arguments.set_tid_size = 1;
+    const std::vector<pid_t> wanted = ids_for_clone(ids);
+    arguments.set_tid = script_.bytes(std::as_bytes(std::span(wanted)));
+    arguments.set_tid_size = wanted.size();
     script_.clone(doing, script_.object(arguments), sizeof arguments, child_script);
+  }
+
+  /// As clone3(2) wants them, the innermost first. Where any pid will do outside, none is asked for there.
+  static std::vector<pid_t> ids_for_clone(const std::vector<pid_t>& ids) {
+    std::vector<pid_t> wanted(ids.rbegin(), ids.rend());
+    if (wanted.back() == 0) {
+      wanted.pop_back();
+    }
+    return wanted;
+  }
+
+  /// Outside, threads are called as before if their task is.
+  [[nodiscard]] std::vector<pid_t> thread_ids(const image::Thread& thread) const {
+    std::vector<pid_t> ids = context_.plan.ids(thread.tid());
+    if (node_.pids[0] == 0) {
+      ids[0] = 0;
+    }
+    return ids;
   }
 
   void emit_session_and_clones() {
@@ -186,7 +210,7 @@ class NodeScript {
         // It leaves the group that it leads: not before all others are in it.
         wait_for_members();
       }
-      script_.call("join its process group", SYS_setpgid, {0, node_.group});
+      script_.call("join its process group", SYS_setpgid, {0, seen(node_.group_leader)});
     }
     if (has_stopped_children()) {
       post(&Words::joined);  // the coordinator may wait for it before it stops them
@@ -234,17 +258,15 @@ class NodeScript {
       wait(child.cloner, &Words::ended);
     }
     if (child.kind == PlannedNode::Kind::Helper) {
-      script_.call("collect a helper", SYS_wait4, {child.pid, 0, __WALL, 0});
+      script_.call("collect a helper", SYS_wait4, {seen(i), 0, __WALL, 0});
       script_.post(word(i, &Words::ended), context_.region.events());
     } else if (child.kind == PlannedNode::Kind::Zombie) {
-      script_.call("wait for a zombie", SYS_waitid,
-                   {int{P_PID}, child.pid, 0, WEXITED | WNOWAIT | __WALL, 0});
+      script_.call("wait for a zombie", SYS_waitid, {int{P_PID}, seen(i), 0, WEXITED | WNOWAIT | __WALL, 0});
       script_.post(word(i, &Words::ended), context_.region.events());
     } else if (is_stopped_task(i)) {
       wait(i, &Words::stopped);
       if (child.task->stop_reported()) {
-        script_.call("collect a stop", SYS_waitid,
-                     {int{P_PID}, child.pid, 0, WSTOPPED | WNOHANG | __WALL, 0});
+        script_.call("collect a stop", SYS_waitid, {int{P_PID}, seen(i), 0, WSTOPPED | WNOHANG | __WALL, 0});
       }
     }
   }
@@ -316,7 +338,7 @@ class NodeScript {
     about_node();
     emit_resource_limits(script_, task, context_.baseline);
     for (size_t i = 0; i < threads_.size(); ++i) {
-      emit_clone("make a thread", task.threads(static_cast<int>(i) + 1).tid(0),
+      emit_clone("make a thread", thread_ids(task.threads(static_cast<int>(i) + 1)),
                  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, 0,
                  threads_[i]);
     }
@@ -424,7 +446,7 @@ class NodeScript {
         script_.call("set a signal action", SYS_rt_sigaction,
                      {signal, script_.object(KernelSigaction{}), 0, sizeof(uint64_t)});
       }
-      script_.call("die again", SYS_kill, {node_.pid, signal});
+      script_.call("die again", SYS_kill, {node_.pid_inside(), signal});
     }
     script_.call("exit again", SYS_exit_group, {task.exit_status() >> 8 & 0xff});
   }
@@ -461,6 +483,17 @@ class NodeScript {
   bool laid_out_ = false;
 };
 
+}  // namespace
+
+uint64_t write_scripts(const ScriptContext& context, bool sibling) {
+  std::vector<uint64_t> scripts(context.plan.nodes.size(), 0);
+  const pid_t parent_of_root = sibling ? ::getppid() : ::getpid();
+  for (size_t i = context.plan.nodes.size(); i-- > 0;) {
+    scripts[i] = NodeScript(context, static_cast<int>(i), scripts, parent_of_root).write();
+  }
+  return scripts[0];
+}
+
 size_t write_root_clone(const ScriptContext& context, uint64_t root_script, bool sibling) {
   ScriptBuilder script(context.region.next_script());
   const pid_t pid = context.plan.root().pid;
@@ -474,17 +507,6 @@ size_t write_root_clone(const ScriptContext& context, uint64_t root_script, bool
   arguments.set_tid_size = 1;
   script.clone("make it (its pid may be taken)", script.object(arguments), sizeof arguments, root_script);
   return context.region.append(std::move(script));
-}
-
-}  // namespace
-
-size_t write_scripts(const ScriptContext& context, bool sibling) {
-  std::vector<uint64_t> scripts(context.plan.nodes.size(), 0);
-  const pid_t parent_of_root = sibling ? ::getppid() : ::getpid();
-  for (size_t i = context.plan.nodes.size(); i-- > 0;) {
-    scripts[i] = NodeScript(context, static_cast<int>(i), scripts, parent_of_root).write();
-  }
-  return write_root_clone(context, scripts[0], sibling);
 }
 
 }  // namespace godwit

@@ -22,8 +22,12 @@ struct ScriptContext {
   int first_descriptor;  // what the coordinator has made for all tasks lies at and above this number
 };
 
-/// Writes the scripts of all nodes, and last the coordinator's own, which clones the root.
-/// `sibling`: as a child of our parent. Returns that script's index in the region.
-size_t write_scripts(const ScriptContext& context, bool sibling);
+/// Writes the scripts of all nodes. `sibling`: the root is a child of our parent. Returns the address of the
+/// root's.
+[[nodiscard]] uint64_t write_scripts(const ScriptContext& context, bool sibling);
+
+/// Writes the coordinator's own script, which clones a root in our namespaces. Returns its index in the
+/// region.
+[[nodiscard]] size_t write_root_clone(const ScriptContext& context, uint64_t root_script, bool sibling);
 
 }  // namespace godwit

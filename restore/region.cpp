@@ -85,30 +85,61 @@ size_t Region::append(ScriptBuilder script) {
   return scripts_.size() - 1;
 }
 
-void Region::map() {
-  shared_bytes_ = page_up(used_);
-  if (end() > limit_) {
-    throw error("the scripts of this restore need {} bytes", used_);
-  }
-  const size_t code_bytes = shared_ - code_;
-  void* code = ::mmap(pointer(code_), code_bytes, PROT_READ | PROT_WRITE,
+void Region::map_code() const {
+  const size_t bytes = shared_ - code_;
+  void* code = ::mmap(pointer(code_), bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (code == MAP_FAILED) {
     throw errno_error("cannot map the engine");
   }
-  mapped_ = true;
   std::memcpy(code, engine_code().data(), engine_code().size());
-  if (::mprotect(code, code_bytes, PROT_READ | PROT_EXEC) != 0) {
+  if (::mprotect(code, bytes, PROT_READ | PROT_EXEC) != 0) {
     throw errno_error("cannot make the engine executable");
   }
+}
+
+void Region::map(Sharing sharing) {
+  shared_bytes_ = page_up(used_);
+  if (end() > limit_) {
+    throw error("the scripts of this restore need {} bytes", used_);
+  }
+  if (sharing == Sharing::ByDescriptor) {
+    memory_ = Fd(::memfd_create("godwit", MFD_CLOEXEC));
+    if (!memory_ || ::ftruncate(memory_.get(), static_cast<off_t>(shared_bytes_)) != 0) {
+      throw errno_error("cannot make memory of {} bytes for scripts", shared_bytes_);
+    }
+  }
+  map_code();
+  mapped_ = true;
   void* shared = ::mmap(pointer(shared_), shared_bytes_, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED_NOREPLACE, -1, 0);
+                        MAP_SHARED | (memory_ ? 0 : MAP_ANONYMOUS) | MAP_POPULATE | MAP_FIXED_NOREPLACE,
+                        memory_.get(), 0);
   if (shared == MAP_FAILED) {
     throw errno_error("cannot map {} bytes for scripts", shared_bytes_);
   }
   for (const ScriptBuilder& script : scripts_) {
     script.write_to({static_cast<std::byte*>(pointer(script.base())), script.size()}, events());
   }
+}
+
+void Region::enter(int descriptor, uint64_t end, uint64_t script, uint64_t stack,
+                   const std::function<void()>& ready) const {
+  map_code();
+  if (::mmap(pointer(shared_), end - shared_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+             descriptor, 0) == MAP_FAILED) {
+    throw errno_error("cannot map {} bytes for scripts", end - shared_);
+  }
+  ready();
+  // The script throws away the stack on which we stand.
+  asm volatile(
+      "mov %0, %%rsp\n\t"
+      "xor %%ebp, %%ebp\n\t"
+      "call *%1\n\t"
+      "ud2"
+      :
+      : "r"(stack), "r"(engine()), "D"(script)
+      : "memory");
+  __builtin_unreachable();
 }
 
 std::atomic_ref<uint32_t> Region::at(uint64_t address) const {

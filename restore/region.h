@@ -5,10 +5,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <vector>
 
+#include "kernel/fd.h"
 #include "parasite/script_builder.h"
 #include "plan/plan.h"
 
@@ -69,8 +71,12 @@ class Region {
   [[nodiscard]] uint64_t stack_of(uint64_t script) const { return stacks_.at(script); }
   static constexpr size_t kStackBytes = 4096;
 
+  enum class Sharing {
+    ByInheritance,  // with processes that we clone from now on
+    ByDescriptor,   // also with one that exists
+  };
   /// Maps everything and copies the scripts into it. Throws Error.
-  void map();
+  void map(Sharing sharing);
 
   // From here on: after map().
 
@@ -85,8 +91,16 @@ class Region {
   void check() const;
   /// Runs a script in this process.
   void run(size_t script) const;
+  /// Sharing::ByDescriptor: what the other process needs.
+  [[nodiscard]] int descriptor() const { return memory_.get(); }
+  /// In a process that was cloned before map(): maps what lies behind `descriptor`, up to `end`, calls
+  /// `ready`, and runs the script at an address, on the stack that ends at `stack`. Throws Error until the
+  /// script runs.
+  [[noreturn]] void enter(int descriptor, uint64_t end, uint64_t script, uint64_t stack,
+                          const std::function<void()>& ready) const;
 
  private:
+  void map_code() const;
   [[nodiscard]] std::atomic_ref<uint32_t> at(uint64_t address) const;
 
   uint64_t start_ = 0;
@@ -97,6 +111,7 @@ class Region {
   size_t used_ = 0;
   size_t nodes_;
   bool mapped_ = false;
+  Fd memory_;  // words, scripts, stacks, if shared by descriptor
   std::vector<ScriptBuilder> scripts_;
   std::map<uint64_t, uint64_t> stacks_;  // by address of the script
 };

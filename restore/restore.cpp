@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <ctime>
+#include <optional>
 #include <thread>
 
 #include "images-format/memory.pb.h"
@@ -22,7 +23,9 @@
 #include "restore/first_clone.h"
 #include "restore/machine.h"
 #include "restore/memory.h"
+#include "restore/namespace.h"
 #include "restore/node_script.h"
+#include "restore/pids_now.h"
 #include "restore/region.h"
 #include "restore/shared_memory.h"
 #include "restore/tracees.h"
@@ -135,8 +138,7 @@ class Restore {
         plan_(make_plan(tree_records(image), is_free)),
         descriptors_(image, descriptor_limit()),
         vdso_(image.header()),
-        files_(image, descriptors_.first_free_descriptor()),
-        shared_memory_(image, files_.next_descriptor()),
+        shared_memory_(image, descriptors_.first_free_descriptor()),
         region_(plan_, vdso_.bytes()),
         nodes_(plan_.nodes.size()) {
     for (const auto* object : image.all<image::MemoryObject>()) {
@@ -150,20 +152,27 @@ class Restore {
 
   pid_t run() {
     check_pids_are_free();
-    descriptors_.make_shared(files_, shared_memory_.descriptors(), shared_memory_.next_descriptor());
+    if (namespaces_to_clone(plan_) != 0) {
+      make_first_process();
+    }
+    make_shared_objects();
     const ScriptContext context{plan_,
                                 region_,
-                                {plan_, runs_, files_, shared_memory_.descriptors(), vdso_, region_},
+                                {plan_, runs_, *files_, shared_memory_.descriptors(), vdso_, region_},
                                 descriptors_,
                                 baseline_,
                                 filters_,
                                 descriptors_.first_free_descriptor()};
-    const size_t clone_root = write_scripts(context, options_.sibling);
-    region_.map();
+    const uint64_t root_script = write_scripts(context, options_.sibling);
     const Subreaper subreaper;
     try {
-      {
-        const BlockedSignals blocked;  // tasks inherit that when they are cloned
+      if (first_) {
+        region_.map(Region::Sharing::ByDescriptor);
+        first_->become(region_, root_script);
+      } else {
+        const size_t clone_root = write_root_clone(context, root_script, options_.sibling);
+        region_.map(Region::Sharing::ByInheritance);
+        const BlockedSignals blocked;
         const FirstClone alone;
         region_.run(clone_root);
       }
@@ -179,6 +188,9 @@ class Restore {
       throw;
     }
     descriptors_.keep_bound_names();
+    if (first_) {
+      first_->release();
+    }
     let_go(tasks());
     return plan_.root().pid;
   }
@@ -186,6 +198,9 @@ class Restore {
  private:
   /// Before anything is made that others can see, such as the name of a socket.
   void check_pids_are_free() const {
+    if (plan_.levels_above_root > 0) {
+      return;  // those that matter are in a namespace that isn't there yet
+    }
     const uint64_t deadline = monotonic_ns() + kReapLimitNs;
     for (const PlannedNode& node : plan_.nodes) {
       check_pid_is_free(node.pid, deadline);
@@ -193,6 +208,30 @@ class Restore {
         check_pid_is_free(node.task->threads(i).tid(0), deadline);
       }
     }
+  }
+
+  void make_first_process() {
+    FirstProcess::Making making;
+    making.namespaces = namespaces_to_clone(plan_);
+    making.pids.assign(plan_.root().pids.rbegin(), plan_.root().pids.rend());
+    if (making.pids.back() == 0) {
+      making.pids.pop_back();
+    }
+    making.sibling = options_.sibling;
+    making.from_outside = [](pid_t) {};
+    making.inside = [this] { furnish_namespaces(plan_); };
+    const BlockedSignals blocked;
+    first_.emplace(making);
+    pids_.learn(plan_, 0, first_->pid());
+  }
+
+  void make_shared_objects() {
+    std::optional<InsideTheTree> inside;
+    if (first_) {
+      inside.emplace(plan_, *first_);
+    }
+    files_.emplace(image_, shared_memory_.next_descriptor());
+    descriptors_.make_shared(*files_, shared_memory_.descriptors(), files_->next_descriptor());
   }
 
   struct NodeState {
@@ -229,7 +268,7 @@ class Restore {
     shared_memory_.finish(image_);
     {
       const BlockedSignals blocked;
-      descriptors_.conclude();
+      descriptors_.conclude([this](pid_t in_image) { return pids_.now(in_image); });
     }
     std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -273,12 +312,14 @@ class Restore {
       NodeState& state = nodes_[n];
       if (!state.filling && region_.read(i, &NodeWords::laid_out) != 0) {
         state.filling = true;
+        pids_.learn(plan_, i);
         fill(filler, i);
       }
       // A task of one thread has all its threads as soon as it has its memory.
       const bool has_threads =
           node.task->threads_size() == 1 ? state.filling : region_.read(i, &NodeWords::threads_ready) != 0;
       if (!state.seized && has_threads) {
+        pids_.learn_threads(plan_, i);
         seize_task(*node.task);
         state.seized = true;
         region_.post(i, &NodeWords::seized);
@@ -435,12 +476,18 @@ class Restore {
       // The root is known to exist before it has said so.
       const bool created =
           region_.read(i, &NodeWords::created) != 0 || (root_cloned_ && &plan_.nodes[n] == &plan_.root());
-      if (created && region_.read(i, &NodeWords::ended) == 0) {
+      if (created && region_.read(i, &NodeWords::ended) == 0 && pids_.knows(plan_, n)) {
         ::kill(plan_.nodes[n].pid, SIGKILL);
       }
     }
-    // Cloners come first: as they end, what they have cloned falls to us, also what hadn't said so yet.
-    for (const PlannedNode& node : plan_.nodes) {
+    // Cloners come first: as they end, what they have cloned falls to us, also what hadn't said so yet. The
+    // first process of a pid namespace ends only when all others there have been waited for.
+    for (size_t n = 0; n < plan_.nodes.size(); ++n) {
+      const size_t at = first_ ? plan_.nodes.size() - 1 - n : n;
+      const PlannedNode& node = plan_.nodes[at];
+      if (!pids_.knows(plan_, at)) {
+        continue;
+      }
       if (node.task != nullptr) {
         for (const auto& thread : node.task->threads()) {
           if (thread.tid(0) != node.pid) {
@@ -465,9 +512,11 @@ class Restore {
   Plan plan_;
   DescriptorPlan descriptors_;
   Vdso vdso_;
-  FileOpener files_;
   SharedMemoryRegions shared_memory_;
+  std::optional<FileOpener> files_;
   Region region_;
+  std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
+  PidsNow pids_;
   std::map<uint64_t, const image::MemoryObject*> objects_;
   RunsByObject runs_;
   uint64_t zeros_ = 0;  // bytes that are written though they are zero

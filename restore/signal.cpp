@@ -35,8 +35,9 @@ void emit_signal_actions(ScriptBuilder& script, const image::Task& task, const B
 
 void emit_pending_signals(ScriptBuilder& script, const image::Task& task, const image::Thread& thread,
                           bool leader) {
-  const pid_t pid = task.pid(0);
-  const pid_t tid = thread.tid(0);
+  // As they are called in their own pid namespace.
+  const pid_t pid = task.pid(task.pid_size() - 1);
+  const pid_t tid = thread.tid(thread.tid_size() - 1);
   const auto queue = [&](const image::SignalInfo& pending, bool of_process) {
     std::array<std::byte, kSiginfoBytes> info{};
     std::memcpy(info.data(), pending.siginfo().data(), std::min(pending.siginfo().size(), info.size()));

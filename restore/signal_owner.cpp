@@ -53,11 +53,12 @@ void emit_signal(ScriptBuilder& script, const image::OpenFile& file, int descrip
   }
 }
 
-void apply_signal_owner(const image::SignalOwner& owner, int descriptor) {
+void apply_signal_owner(const image::SignalOwner& owner, int descriptor,
+                        const std::function<pid_t(pid_t)>& pid_now) {
   if (owner.pid() == 0) {
     return;
   }
-  const f_owner_ex who{static_cast<__pid_type>(owner.type()), owner.pid()};
+  const f_owner_ex who{static_cast<__pid_type>(owner.type()), pid_now(owner.pid())};
   const BorrowedUser user(owner.uid(), owner.euid());
   if (::fcntl(descriptor, F_SETOWN_EX, &who) != 0) {
     throw errno_error("cannot set its owner, {},", owner.pid());

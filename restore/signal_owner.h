@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "images-format/descriptor.pb.h"
 #include "parasite/script_builder.h"
 
@@ -10,7 +12,9 @@ namespace godwit {
 void emit_signal(ScriptBuilder& script, const image::OpenFile& file, int descriptor);
 
 /// Sets who is signalled (F_SETOWN_EX), through a descriptor of this process: the owner may be any task,
-/// thread or group of the tree, and exists by now. Throws Error.
-void apply_signal_owner(const image::SignalOwner& owner, int descriptor);
+/// thread or group of the tree, and exists by now. `pid_now`: the pid of whoever had one in the image. Throws
+/// Error.
+void apply_signal_owner(const image::SignalOwner& owner, int descriptor,
+                        const std::function<pid_t(pid_t)>& pid_now);
 
 }  // namespace godwit

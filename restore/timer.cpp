@@ -50,6 +50,16 @@ void emit_ids_up_to(ScriptBuilder& script, int& next, int wanted, uint64_t event
   ++next;
 }
 
+/// What a thread of the task is called in its own pid namespace.
+pid_t inside(const image::Task& task, pid_t tid) {
+  for (const auto& thread : task.threads()) {
+    if (thread.tid(0) == tid) {
+      return thread.tid(thread.tid_size() - 1);
+    }
+  }
+  return tid;
+}
+
 }  // namespace
 
 void emit_timers(ScriptBuilder& script, const image::Task& task) {
@@ -72,8 +82,8 @@ void emit_timers(ScriptBuilder& script, const image::Task& task) {
       } else {
         emit_ids_up_to(script, next, timer->id(), silent, id);
       }
-      const uint64_t event =
-          script.object(Event{timer->value(), timer->signal(), timer->notify(), timer->thread(), {}});
+      const uint64_t event = script.object(
+          Event{timer->value(), timer->signal(), timer->notify(), inside(task, timer->thread()), {}});
       script.call("make a POSIX timer", SYS_timer_create, {timer->clock(), event, id});
       if (timer->remaining_ns() != 0) {
         const itimerspec setting{to_timespec(timer->interval_ns()), to_timespec(timer->remaining_ns())};

@@ -58,7 +58,7 @@ void finish(const google::protobuf::Message& message, FinishContext& context) {
 /// From the background this would stop us if we had not blocked SIGTTOU: tcsetpgrp(3).
 void conclude(const google::protobuf::Message& message, const ConcludeContext& context) {
   const auto& record = static_cast<const image::Tty&>(message);
-  const pid_t group = record.foreground_group();
+  const pid_t group = record.foreground_group() == 0 ? 0 : context.pid_now(record.foreground_group());
   if (group != 0 && ::ioctl(context.descriptor, TIOCSPGRP, &group) != 0) {
     throw errno_error("cannot bring process group {} to the foreground", group);
   }

@@ -134,7 +134,8 @@ pid_t launch(const std::vector<std::string>& arguments, const LaunchOptions& opt
   }
   Fd from(ends[0]);
   Fd to(ends[1]);
-  const pid_t pid = fork();
+  const auto pid = static_cast<pid_t>(
+      syscall(SYS_clone, options.namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
   if (pid < 0) {
     throw errno_error("cannot fork");
   }

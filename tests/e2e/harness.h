@@ -45,6 +45,7 @@ struct LaunchOptions {
   std::string working_directory = "/";
   std::vector<std::string> environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C"};
   bool new_session = true;
+  unsigned long namespaces = 0;    // CLONE_NEW…: in new ones of these kinds
   std::function<void()> in_child;  // right before credentials are dropped and the program is executed
 };
 

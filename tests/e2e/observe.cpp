@@ -112,6 +112,15 @@ class Observer {
     }
   }
 
+  /// Ours by number, those of the tree by the order of their first appearance.
+  std::string namespace_name(const std::string& link, const std::string& kind) {
+    if (try_read_link("/proc/self/ns/" + kind) == link) {
+      return link;
+    }
+    const size_t next = namespaces_.size() + 1;
+    return fmt::format("of its own, number {}", namespaces_.emplace(link, next).first->second);
+  }
+
   void task(pid_t pid) {
     const std::string owner = "task " + std::to_string(pid);
     const std::string directory = "/proc/" + std::to_string(pid);
@@ -137,7 +146,7 @@ class Observer {
     }
     for (const char* name :
          {"mnt", "pid", "pid_for_children", "net", "uts", "ipc", "user", "cgroup", "time"}) {
-      add(owner, "ns", name, try_read_link(directory + "/ns/" + name).value_or("-"));
+      add(owner, "ns", name, namespace_name(try_read_link(directory + "/ns/" + name).value_or("-"), name));
     }
     mappings(owner, directory);
     descriptors(owner, pid, directory);
@@ -360,6 +369,7 @@ class Observer {
 
   Snapshot result_;
   ObjectNumbers objects_;
+  std::map<std::string, size_t> namespaces_;
   std::map<std::pair<unsigned long, unsigned long>, std::vector<std::pair<pid_t, int>>> descriptions_;
 };
 

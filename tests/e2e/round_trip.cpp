@@ -33,15 +33,21 @@ bool has_ended(pid_t pid) {
 }  // namespace
 
 Workload::Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments)
-    : Workload(uid, [&](const TemporaryDirectory& directory) {
-        std::vector<std::string> command = {copy_program(name, directory), directory.path()};
-        command.insert(command.end(), arguments.begin(), arguments.end());
-        return command;
-      }) {}
+    : Workload(name, uid, arguments, LaunchOptions{}) {}
 
-Workload::Workload(uid_t uid, const Prepare& prepare) : directory_(uid) {
+Workload::Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments,
+                   LaunchOptions options)
+    : Workload(
+          uid,
+          [&](const TemporaryDirectory& directory) {
+            std::vector<std::string> command = {copy_program(name, directory), directory.path()};
+            command.insert(command.end(), arguments.begin(), arguments.end());
+            return command;
+          },
+          std::move(options)) {}
+
+Workload::Workload(uid_t uid, const Prepare& prepare, LaunchOptions options) : directory_(uid) {
   const std::vector<std::string> command = prepare(directory_);
-  LaunchOptions options;
   options.uid = uid;
   options.output = directory_ / "output";
   root_ = launch(command, options);

@@ -20,9 +20,12 @@ class Workload {
  public:
   /// Starts tests/workloads/NAME and waits until it is ready. Throws Error if it doesn't get there.
   Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments = {});
+  /// The same, started otherwise: `options` without user and output.
+  Workload(const std::string& name, uid_t uid, const std::vector<std::string>& arguments,
+           LaunchOptions options);
   /// Starts any program: `prepare` may put files into the directory and returns the command.
   using Prepare = std::function<std::vector<std::string>(const TemporaryDirectory&)>;
-  Workload(uid_t uid, const Prepare& prepare);
+  Workload(uid_t uid, const Prepare& prepare, LaunchOptions options = {});
 
   [[nodiscard]] pid_t root() const { return root_; }
   void set_root(pid_t root) { root_ = root; }

@@ -1,0 +1,68 @@
+#include "restore/namespace.h"
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+void set_names(const image::UtsNamespace& names) {
+  if (::sethostname(names.hostname().data(), names.hostname().size()) != 0 ||
+      ::setdomainname(names.domainname().data(), names.domainname().size()) != 0) {
+    throw errno_error("cannot set host name {}", names.hostname());
+  }
+}
+
+void bring_loopback_up() {
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP;
+  if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) {
+    throw errno_error("cannot bring the loopback device up");
+  }
+}
+
+}  // namespace
+
+uint64_t namespaces_to_clone(const Plan& plan) {
+  uint64_t flags = 0;
+  for (const image::Namespace* record : plan.root_namespaces) {
+    flags |= namespace_flag(record->kind());
+  }
+  return flags;
+}
+
+void furnish_namespaces(const Plan& plan) {
+  for (const image::Namespace* record : plan.root_namespaces) {
+    with_context([&] { return fmt::format("{} namespace", record->kind()); },
+                 [&] {
+                   if (record->has_uts()) {
+                     set_names(record->uts());
+                   }
+                   if (record->net().loopback_up()) {
+                     bring_loopback_up();
+                   }
+                 });
+  }
+}
+
+InsideTheTree::InsideTheTree(const Plan& plan, const FirstProcess& first) {
+  // The mount namespace last: there our own /proc may not be.
+  for (const char* kind : {"ipc", "net", "mnt"}) {
+    if (plan.root_namespace(kind) != nullptr) {
+      const Fd descriptor = first.namespace_of(kind);
+      entered_.push_back(std::make_unique<EnteredNamespace>(kind, descriptor.get()));
+    }
+  }
+}
+
+}  // namespace godwit
