@@ -1,5 +1,8 @@
 #include "dump/dump.h"
 
+#include <algorithm>
+#include <array>
+
 #include "cli/command_line.h"
 #include "cli/progress.h"
 #include "kernel/cancel.h"
@@ -13,7 +16,7 @@ namespace {
 
 constexpr CommandText kText{
     "dump",
-    "-t PID -D DIR [--leave-running | --leave-stopped] [--shell-job]\n"
+    "-t PID -D DIR [--leave-running | --leave-stopped] [--shell-job] [--external KIND[INODE]:NAME]...\n"
     "                   [--compress zstd|none] [--no-sync] [-v] [--json]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
     "the checkpoint DIR. When that is complete the tree is ended. If anything fails, the tree runs on as it\n"
@@ -40,10 +43,29 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
                        "Leave the tree stopped, as by SIGSTOP");
   line.flag("--shell-job", options.shell_job,
             "A shell started the tree: session and terminal will be those of whoever restores it");
+  line.option("--external", "KIND[INODE]:NAME", options.external,
+              "A namespace (its kind and inode number as in /proc/PID/ns) that isn't saved; whoever "
+              "restores hands one over by that name");
   line.option("--compress", "CODEC", flags.compress, "Compress memory: zstd or none (the default)");
   line.flag("--no-sync", flags.no_sync,
             "Don't wait for the disk: a power failure soon after may lose the checkpoint");
   line.flag("--json", flags.json, "Print what was dumped, and how long it took, as JSON");
+}
+
+/// Kinds of namespaces that may be external.
+constexpr std::array<std::string_view, 4> kExternalKinds = {"net", "ipc", "uts", "cgroup"};
+
+void check_external(const std::vector<std::string>& externals) {
+  for (const std::string& external : externals) {
+    const size_t open = external.find('[');
+    const size_t close = external.find("]:");
+    if (close == std::string::npos || open > close || close + 2 == external.size() ||
+        std::ranges::find(kExternalKinds, std::string_view(external).substr(0, open)) ==
+            kExternalKinds.end()) {
+      throw UsageError(fmt::format(
+          "--external takes KIND[INODE]:NAME with the kind net, ipc, uts or cgroup, not '{}'", external));
+    }
+  }
 }
 
 void apply(const Flags& flags, DumpOptions& options) {
@@ -53,6 +75,7 @@ void apply(const Flags& flags, DumpOptions& options) {
   if (options.directory.empty()) {
     throw UsageError("-D takes the name of a directory, not an empty string");
   }
+  check_external(options.external);
   if (flags.compress != "none" && flags.compress != "zstd") {
     throw UsageError(fmt::format("--compress takes zstd or none, not '{}'", flags.compress));
   }

@@ -1,12 +1,16 @@
 #include "restore/restore.h"
 
+#include <fcntl.h>
+
 #include <csignal>
+#include <map>
 
 #include "cli/command_line.h"
 #include "cli/progress.h"
 #include "images-format/checkpoint_reader.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "program/output.h"
 #include "program/pidfile.h"
 #include "program/root_task.h"
@@ -16,7 +20,7 @@ namespace godwit::cli {
 namespace {
 
 constexpr CommandText kText{
-    "restore", "-D DIR [--detach] [--pidfile FILE] [--plan] [-v]",
+    "restore", "-D DIR [--detach] [--pidfile FILE] [--external NAME=PATH]... [--plan] [-v]",
     "Brings the tree in the checkpoint DIR back, with its pids, memory and open files, and lets it run on\n"
     "where it was frozen. The checkpoint stays and can be restored again once these pids are free. If\n"
     "anything fails before the tree runs, nothing of it is left.\n\n"
@@ -31,6 +35,7 @@ constexpr CommandText kText{
 struct Flags {
   std::string directory;
   std::string pidfile;
+  std::vector<std::string> external;
   bool detach = false;
   bool plan = false;
 };
@@ -39,22 +44,47 @@ void add_options(CommandLine& line, Flags& flags) {
   line.required_option("-D", "DIR", flags.directory, "The checkpoint");
   line.flag("--detach", flags.detach, "Return as soon as the tree runs");
   line.option("--pidfile", "FILE", flags.pidfile, "Write the root's pid there before the tree runs");
+  line.option("--external", "NAME=PATH", flags.external,
+              "Hand over a namespace that the dump was told to be external, such as /run/netns/blue");
   line.flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");
 }
 
-pid_t restore_tree(const CheckpointImage& image, const std::string& pidfile_path) {
+/// What was given as NAME=PATH, open.
+class External {
+ public:
+  explicit External(const std::vector<std::string>& given) {
+    for (const std::string& one : given) {
+      const size_t at = one.find('=');
+      if (at == std::string::npos || at == 0 || at + 1 == one.size()) {
+        throw UsageError(fmt::format("--external takes NAME=PATH, not '{}'", one));
+      }
+      opened_.push_back(open_file(one.substr(at + 1), O_RDONLY));
+      by_name_[one.substr(0, at)] = opened_.back().get();
+    }
+  }
+  [[nodiscard]] const std::map<std::string, int>& by_name() const { return by_name_; }
+
+ private:
+  std::vector<Fd> opened_;
+  std::map<std::string, int> by_name_;
+};
+
+pid_t restore_tree(const CheckpointImage& image, const Flags& flags) {
   ProgressLine progress("restore");
-  Pidfile pidfile(pidfile_path);
+  Pidfile pidfile(flags.pidfile);
   RestoreCallbacks callbacks;
   callbacks.progress = [&](const RestoreProgress& p) {
     progress.update(p.stage, p.bytes, p.total_bytes, p.tasks);
   };
   callbacks.barrier = [&](pid_t root) {
-    if (!pidfile_path.empty()) {
+    if (!flags.pidfile.empty()) {
       pidfile.write(root);
     }
   };
-  const pid_t root = restore(image, RestoreOptions{}, callbacks);
+  const External external(flags.external);
+  RestoreOptions options;
+  options.external = external.by_name();
+  const pid_t root = restore(image, options, callbacks);
   pidfile.keep();
   return root;
 }
@@ -76,7 +106,7 @@ int run_restore(Arguments arguments) {
   // Where SIGCHLD is ignored, children vanish without having been waited for.
   ::signal(SIGCHLD, SIG_DFL);
   note_termination_signals();
-  const pid_t root = restore_tree(image, flags.pidfile);
+  const pid_t root = restore_tree(image, flags);
   return flags.detach ? kDone : wait_and_forward_signals(root);
 }
 

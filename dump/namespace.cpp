@@ -208,6 +208,9 @@ void NamespaceTable::add_namespace(size_t kind, uint64_t id, const TaskState& ta
     record.set_external(externals_.at(fmt::format("{}[{}]", kNamespaceKinds[kind], id)));
     return;
   }
+  if (record.kind() == "user" || record.kind() == "time") {
+    throw refusal("task {} in a {} namespace of its own", task.pid(), record.kind());
+  }
   if (record.kind() == "pid" && task.threads.front().status.namespace_pids.back() != 1) {
     throw refusal("task {} in a pid namespace whose first process isn't in the tree", task.pid());
   }

@@ -114,6 +114,7 @@ void validate(const std::vector<Record>& records, const PayloadSizes& payload_si
   }
   const ValidationIndex index = make_index(records);
   validate_tasks(records, index);
+  validate_namespaces(records, index);
   validate_memory(index, payload_sizes);
   validate_descriptors(records, index);
 }

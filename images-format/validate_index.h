@@ -36,6 +36,8 @@ struct ValidationIndex {
 
 /// Tasks, threads and seccomp filters.
 void validate_tasks(const std::vector<Record>& records, const ValidationIndex& index);
+/// Namespaces, each by itself.
+void validate_namespaces(const std::vector<Record>& records, const ValidationIndex& index);
 /// Address spaces, memory objects, shared memory, and where the blocks lie in the payload.
 void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes);
 /// Files, descriptor tables, locks, and what each kind of open file description says.

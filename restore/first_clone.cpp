@@ -31,10 +31,14 @@ void* pointer(uint64_t address) {
 
 }  // namespace
 
-FirstClone::FirstClone() {
+void unregister_rseq() {
   if (!change_rseq(kUnregister)) {
     throw errno_error("cannot unregister this thread's rseq area");
   }
+}
+
+FirstClone::FirstClone() {
+  unregister_rseq();
   for (const auto& map : procfs::read_maps(::getpid())) {
     if (!map.shared && (map.prot & PROT_WRITE) != 0 &&
         ::madvise(pointer(map.start), map.end - map.start, MADV_DONTFORK) == 0) {

@@ -19,6 +19,7 @@
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/namespace.h"
+#include "restore/first_clone.h"
 
 namespace godwit {
 
@@ -162,6 +163,7 @@ void FirstProcess::live(const Making& making, int parent) {
     making.inside();
     post(words_->there, kFurnished);
     wait_until(kIndependent);
+    unregister_rseq();  // it lies in memory that the script throws away
     words_->region->enter(words_->region_descriptor, words_->region_end, words_->script, words_->stack,
                           [this] {
                             if (::unshare(CLONE_FILES) != 0) {

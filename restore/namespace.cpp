@@ -1,5 +1,6 @@
 #include "restore/namespace.h"
 
+#include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -36,13 +37,44 @@ void bring_loopback_up() {
 uint64_t namespaces_to_clone(const Plan& plan) {
   uint64_t flags = 0;
   for (const image::Namespace* record : plan.root_namespaces) {
-    flags |= namespace_flag(record->kind());
+    flags |= record->external().empty() ? namespace_flag(record->kind()) : 0;
   }
   return flags;
 }
 
+void check_external_namespaces(const Plan& plan, const ExternalDescriptors& external) {
+  for (const image::Namespace* record : plan.root_namespaces) {
+    const std::string& name = record->external();
+    if (name.empty()) {
+      continue;
+    }
+    const auto found = external.find(name);
+    if (found == external.end()) {
+      throw error("task {}: its {} namespace isn't in the checkpoint", record->task(), record->kind())
+          .hint(fmt::format("it was dumped as external: hand one over under the name {}", name));
+    }
+    const int kind = ::ioctl(found->second, NS_GET_NSTYPE);
+    if (kind < 0 || static_cast<uint64_t>(kind) != namespace_flag(record->kind())) {
+      throw error("what was handed over as {} isn't a {} namespace", name, record->kind());
+    }
+  }
+}
+
+void join_external_namespaces(const Plan& plan, const ExternalDescriptors& external) {
+  for (const image::Namespace* record : plan.root_namespaces) {
+    const auto found = external.find(record->external());
+    if (!record->external().empty() &&
+        ::setns(found->second, static_cast<int>(namespace_flag(record->kind()))) != 0) {
+      throw errno_error("cannot enter the {} namespace {}", record->kind(), record->external());
+    }
+  }
+}
+
 void furnish_namespaces(const Plan& plan) {
   for (const image::Namespace* record : plan.root_namespaces) {
+    if (!record->external().empty()) {
+      continue;
+    }
     with_context([&] { return fmt::format("{} namespace", record->kind()); },
                  [&] {
                    if (record->has_uts()) {

@@ -3,7 +3,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernel/namespace.h"
@@ -12,8 +14,17 @@
 
 namespace godwit {
 
-/// Which namespaces the root is cloned into: CLONE_NEW… flags. 0: all are ours.
+/// What the dump was told to be external, by name: descriptors of the caller's.
+using ExternalDescriptors = std::map<std::string, int>;
+
+/// Which namespaces the root is cloned into: CLONE_NEW… flags.
 [[nodiscard]] uint64_t namespaces_to_clone(const Plan& plan);
+
+/// Throws Error that names an external namespace of the root which hasn't been given, or is none.
+void check_external_namespaces(const Plan& plan, const ExternalDescriptors& external);
+
+/// By the first process: joins those that are external. Throws Error.
+void join_external_namespaces(const Plan& plan, const ExternalDescriptors& external);
 
 /// By the first process, inside: host name, loopback device. Throws Error.
 void furnish_namespaces(const Plan& plan);

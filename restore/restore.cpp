@@ -152,7 +152,8 @@ class Restore {
 
   pid_t run() {
     check_pids_are_free();
-    if (namespaces_to_clone(plan_) != 0) {
+    if (!plan_.root_namespaces.empty()) {
+      check_external_namespaces(plan_, options_.external);
       make_first_process();
     }
     make_shared_objects();
@@ -219,7 +220,10 @@ class Restore {
     }
     making.sibling = options_.sibling;
     making.from_outside = [](pid_t) {};
-    making.inside = [this] { furnish_namespaces(plan_); };
+    making.inside = [this] {
+      join_external_namespaces(plan_, options_.external);
+      furnish_namespaces(plan_);
+    };
     const BlockedSignals blocked;
     first_.emplace(making);
     pids_.learn(plan_, 0, first_->pid());

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,8 @@ namespace godwit {
 struct RestoreOptions {
   unsigned workers = 0;  // threads that fill memory; 0: as many as there are CPUs
   bool sibling = false;  // the root becomes a child of our parent (CLONE_PARENT)
+  /// Descriptors, owned by the caller, of what the dump was told to be external, by name.
+  std::map<std::string, int> external;
 };
 
 struct RestoreProgress {

@@ -1,7 +1,10 @@
 // Trees that have namespaces of their own.
+#include <fcntl.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "tests/e2e/round_trip.h"
 
 namespace godwit::e2e {
@@ -55,6 +58,53 @@ std::vector<Case> cases() {
 
 std::string name_of(const testing::TestParamInfo<Case>& of) {
   return std::string(of.param.name) + (of.param.rounds == 1 ? "_once" : "_twice");
+}
+
+/// The descriptor keeps the namespace while nobody is in it.
+TEST(ExternalNamespace, IsHandedOver) {
+  const Reaper reaper;
+  LaunchOptions options;
+  options.namespaces = CLONE_NEWUTS | CLONE_NEWNET;
+  Workload workload("own_namespaces", 0, {}, options);
+  const std::string link = fmt::format("/proc/{}/ns/net", workload.root());
+  const std::string name = read_link(link);
+  const Fd kept = open_file(link, O_RDONLY);
+  const std::string external = fmt::format("net[{}]:outer", name.substr(5, name.size() - 6));
+  const TemporaryDirectory images;
+  const Outcome dumped = dump(workload.root(), images / "1", {"--external", external});
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+
+  const Restored without = restore(images / "1");
+  EXPECT_EQ(without.outcome.exit_code, 1);
+  EXPECT_NE(without.outcome.output.find("hand one over under the name outer"), std::string::npos)
+      << without.outcome.words();
+  const Restored wrong = restore(images / "1", {"--external", "outer=/proc/self/ns/uts"});
+  EXPECT_NE(wrong.outcome.output.find("isn't a net namespace"), std::string::npos) << wrong.outcome.words();
+
+  const Restored restored =
+      restore(images / "1", {"--external", fmt::format("outer=/proc/{}/fd/{}", getpid(), kept.get())});
+  ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+  EXPECT_EQ(read_link(link), name);
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+TEST(RefusedNamespace, IsNamed) {
+  const Reaper reaper;
+  for (const auto& [flag, kind] : {std::pair{CLONE_NEWUSER, "user"}, std::pair{CLONE_NEWTIME, "time"}}) {
+    LaunchOptions options;
+    options.in_child = [flag = flag] {
+      if (unshare(flag) != 0) {
+        _exit(1);
+      }
+    };
+    Workload workload("heartbeat", 0, {}, options);
+    const TemporaryDirectory images;
+    const Outcome dumped = dump(workload.root(), images / "1");
+    EXPECT_EQ(dumped.exit_code, 1);
+    EXPECT_NE(dumped.output.find(kind), std::string::npos) << dumped.words();
+    EXPECT_NE(dumped.output.find("namespace"), std::string::npos) << dumped.words();
+    EXPECT_EQ(workload.verdict(), "pass");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Namespaces, testing::ValuesIn(cases()), name_of);
