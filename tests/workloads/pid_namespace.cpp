@@ -83,6 +83,10 @@ pid_t orphan_of_a_session() {
 int main(int argc, char** argv) {
   workload::begin(argc, argv);
   workload::must(getpid() == 1 ? 0 : -1, "be the first process");
+  sigset_t blocked;  // in all threads: the first process gets no signal that it neither handles nor blocks
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGUSR2);
+  sigprocmask(SIG_BLOCK, &blocked, nullptr);
   struct sigaction action {};
   action.sa_handler = on_tick;
   sigaction(SIGUSR1, &action, nullptr);
@@ -117,10 +121,6 @@ int main(int argc, char** argv) {
   workload::wait_for_mark("leader-stands");
   orphan_of_a_session();
   // A pending signal to itself.
-  sigset_t blocked;
-  sigemptyset(&blocked);
-  sigaddset(&blocked, SIGUSR2);
-  sigprocmask(SIG_BLOCK, &blocked, nullptr);
   sigval value{};
   value.sival_int = 4711;
   sigqueue(getpid(), SIGUSR2, value);
