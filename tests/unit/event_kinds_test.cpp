@@ -85,7 +85,7 @@ TEST_F(DescriptorKinds, ATimerFdThatIsAboutToExpireLosesNoTick) {
   record.set_interval_ns(uint64_t{1000} * 1'000'000'000);
   ASSERT_NE(making::kTimerFd.conclude, nullptr);
   ASSERT_TRUE(making::kTimerFd.concludes(record));
-  const PidNow same = [](pid_t pid) { return pid; };
+  const making::PidNow same = [](pid_t pid) { return pid; };
   making::kTimerFd.conclude(record, {timer.get(), {}, same});
   uint64_t ticks = 0;
   ASSERT_EQ(::read(timer.get(), &ticks, sizeof ticks), ssize_t{sizeof ticks});
