@@ -16,7 +16,7 @@ namespace {
 
 constexpr CommandText kText{
     "dump",
-    "-t PID -D DIR [--leave-running | --leave-stopped] [--shell-job] [--external KIND[INODE]:NAME]...\n"
+    "-t PID -D DIR [--leave-running | --leave-stopped] [--shell-job] [--external KIND[WHAT]:NAME]...\n"
     "                   [--compress zstd|none] [--no-sync] [-v] [--json]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
     "the checkpoint DIR. When that is complete the tree is ended. If anything fails, the tree runs on as it\n"
@@ -32,6 +32,7 @@ struct Flags {
   bool no_sync = false;
   bool json = false;
   std::string compress = "none";
+  std::vector<std::string> external;
 };
 
 void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
@@ -43,9 +44,13 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
                        "Leave the tree stopped, as by SIGSTOP");
   line.flag("--shell-job", options.shell_job,
             "A shell started the tree: session and terminal will be those of whoever restores it");
-  line.option("--external", "KIND[INODE]:NAME", options.external,
-              "A namespace (its kind and inode number as in /proc/PID/ns) that isn't saved; whoever "
-              "restores hands one over by that name");
+  line.option("--external", "KIND[WHAT]:NAME", flags.external,
+              "Not saved: whoever restores hands it over by that name. net[INODE], ipc[...], uts[...], "
+              "cgroup[...]: a namespace; mnt[MOUNTPOINT]: a mount of the tree's");
+  line.option("--skip-mnt", "MOUNTPOINT", options.mounts.skip,
+              "Leave out this mount of the tree's mount namespace, and all below it");
+  line.option("--enable-fs", "TYPE", options.mounts.enable,
+              "Mount file systems of this type anew, without their content");
   line.option("--compress", "CODEC", flags.compress, "Compress memory: zstd or none (the default)");
   line.flag("--no-sync", flags.no_sync,
             "Don't wait for the disk: a power failure soon after may lose the checkpoint");
@@ -55,15 +60,22 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
 /// Kinds of namespaces that may be external.
 constexpr std::array<std::string_view, 4> kExternalKinds = {"net", "ipc", "uts", "cgroup"};
 
-void check_external(const std::vector<std::string>& externals) {
-  for (const std::string& external : externals) {
-    const size_t open = external.find('[');
-    const size_t close = external.find("]:");
-    if (close == std::string::npos || open > close || close + 2 == external.size() ||
-        std::ranges::find(kExternalKinds, std::string_view(external).substr(0, open)) ==
-            kExternalKinds.end()) {
-      throw UsageError(fmt::format(
-          "--external takes KIND[INODE]:NAME with the kind net, ipc, uts or cgroup, not '{}'", external));
+/// Sorts what is external: mounts by mount point, namespaces by inode number.
+void sort_external(const std::vector<std::string>& given, DumpOptions& options) {
+  for (const std::string& one : given) {
+    const size_t open = one.find('[');
+    const size_t close = one.rfind("]:");
+    const std::string_view kind = std::string_view(one).substr(0, open);
+    const bool complete = close != std::string::npos && open + 1 < close && close + 2 < one.size();
+    if (complete && kind == "mnt") {
+      options.mounts.external[one.substr(open + 1, close - open - 1)] = one.substr(close + 2);
+    } else if (complete && std::ranges::find(kExternalKinds, kind) != kExternalKinds.end()) {
+      options.external.push_back(one);
+    } else {
+      throw UsageError(
+          fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts or cgroup, or "
+                      "mnt[MOUNTPOINT]:NAME, not '{}'",
+                      one));
     }
   }
 }
@@ -75,7 +87,7 @@ void apply(const Flags& flags, DumpOptions& options) {
   if (options.directory.empty()) {
     throw UsageError("-D takes the name of a directory, not an empty string");
   }
-  check_external(options.external);
+  sort_external(flags.external, options);
   if (flags.compress != "none" && flags.compress != "zstd") {
     throw UsageError(fmt::format("--compress takes zstd or none, not '{}'", flags.compress));
   }

@@ -1,7 +1,5 @@
 #include "restore/restore.h"
 
-#include <fcntl.h>
-
 #include <csignal>
 #include <map>
 
@@ -10,7 +8,6 @@
 #include "images-format/checkpoint_reader.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
-#include "kernel/fd.h"
 #include "program/output.h"
 #include "program/pidfile.h"
 #include "program/root_task.h"
@@ -20,7 +17,9 @@ namespace godwit::cli {
 namespace {
 
 constexpr CommandText kText{
-    "restore", "-D DIR [--detach] [--pidfile FILE] [--external NAME=PATH]... [--plan] [-v]",
+    "restore",
+    "-D DIR [--detach] [--pidfile FILE] [--root DIR] [--external NAME=PATH]...\n"
+    "                      [--plan] [-v]",
     "Brings the tree in the checkpoint DIR back, with its pids, memory and open files, and lets it run on\n"
     "where it was frozen. The checkpoint stays and can be restored again once these pids are free. If\n"
     "anything fails before the tree runs, nothing of it is left.\n\n"
@@ -35,6 +34,7 @@ constexpr CommandText kText{
 struct Flags {
   std::string directory;
   std::string pidfile;
+  std::string root;
   std::vector<std::string> external;
   bool detach = false;
   bool plan = false;
@@ -45,29 +45,25 @@ void add_options(CommandLine& line, Flags& flags) {
   line.flag("--detach", flags.detach, "Return as soon as the tree runs");
   line.option("--pidfile", "FILE", flags.pidfile, "Write the root's pid there before the tree runs");
   line.option("--external", "NAME=PATH", flags.external,
-              "Hand over a namespace that the dump was told to be external, such as /run/netns/blue");
+              "Hand over what the dump was told to be external: a namespace such as /run/netns/blue, or what "
+              "is to be mounted");
+  line.option("--root", "DIR", flags.root,
+              "The root of the tree's mounts, if it has mounts of its own; by default where it was");
   line.flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");
 }
 
-/// What was given as NAME=PATH, open.
-class External {
- public:
-  explicit External(const std::vector<std::string>& given) {
-    for (const std::string& one : given) {
-      const size_t at = one.find('=');
-      if (at == std::string::npos || at == 0 || at + 1 == one.size()) {
-        throw UsageError(fmt::format("--external takes NAME=PATH, not '{}'", one));
-      }
-      opened_.push_back(open_file(one.substr(at + 1), O_RDONLY));
-      by_name_[one.substr(0, at)] = opened_.back().get();
+/// What was given as NAME=PATH.
+std::map<std::string, std::string> external(const std::vector<std::string>& given) {
+  std::map<std::string, std::string> paths;
+  for (const std::string& one : given) {
+    const size_t at = one.find('=');
+    if (at == std::string::npos || at == 0 || at + 1 == one.size()) {
+      throw UsageError(fmt::format("--external takes NAME=PATH, not '{}'", one));
     }
+    paths[one.substr(0, at)] = one.substr(at + 1);
   }
-  [[nodiscard]] const std::map<std::string, int>& by_name() const { return by_name_; }
-
- private:
-  std::vector<Fd> opened_;
-  std::map<std::string, int> by_name_;
-};
+  return paths;
+}
 
 pid_t restore_tree(const CheckpointImage& image, const Flags& flags) {
   ProgressLine progress("restore");
@@ -81,9 +77,9 @@ pid_t restore_tree(const CheckpointImage& image, const Flags& flags) {
       pidfile.write(root);
     }
   };
-  const External external(flags.external);
   RestoreOptions options;
-  options.external = external.by_name();
+  options.external = external(flags.external);
+  options.root = flags.root;
   const pid_t root = restore(image, options, callbacks);
   pidfile.keep();
   return root;

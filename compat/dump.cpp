@@ -4,6 +4,7 @@
 
 #include "compat/client_files.h"
 #include "compat/operations.h"
+#include "compat/outside.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
 
@@ -24,6 +25,7 @@ DumpOptions translate(const Settings& settings, const Workplace& workplace) {
   options.directory = workplace.images_path;
   options.directory_fd = workplace.images.get();
   options.shell_job = settings.shell_job;
+  set_outside(settings, options);
   if (settings.leave_running) {
     options.after = DumpOptions::After::LeaveRunning;
   } else if (settings.leave_stopped) {

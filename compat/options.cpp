@@ -1,5 +1,7 @@
 #include "compat/options.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -57,16 +59,11 @@ void lsm_profile(Settings&, Text value) {
   }
 }
 
-/// The root that the tree has in any case.
-void root(Settings&, Text value) {
-  if (value != "/") {
-    throw error("'{}' as root", value);
-  }
-}
-
 /// Flags of clone(2) in requests, names on the command line.
-void empty_namespaces(Settings&, Text value) {
-  if (value != "0") {
+void empty_namespaces(Settings& settings, Text value) {
+  if (value == "net" || value == std::to_string(CLONE_NEWNET)) {
+    settings.empty_network = true;
+  } else if (value != "0") {
     throw error("namespace '{}'", value);
   }
 }
@@ -84,10 +81,9 @@ constexpr Effect kHonoured = Effect::Honoured;
 constexpr Effect kNoEffect = Effect::NoEffect;
 constexpr Effect kRefused = Effect::Refused;
 
-constexpr std::string_view kNoMounts = "the mount namespace is the restorer's";
+constexpr std::string_view kSlaves = "mounts from outside become slaves of those, as they were";
 constexpr std::string_view kNoNetwork = "the network namespace is the restorer's";
 constexpr std::string_view kNoConnections = "a tree with TCP connections is refused";
-constexpr std::string_view kNoOutside = "what is outside of the tree can't be tied to it again";
 constexpr std::string_view kNoPageServer = "pages are never sent to another machine";
 
 constexpr Option kTable[] = {
@@ -157,9 +153,11 @@ constexpr Option kTable[] = {
     {"", "file-validation", 0, kValue, kNoEffect, "files are compared by size and time in any case"},
     {"skip_file_rwx_check", "skip-file-rwx-check", 0, kFlag, kNoEffect,
      "permissions of files aren't compared"},
-    {"inherit_fd", "inherit-fd", 0, kValue, kRefused, kNoOutside},
+    {"inherit_fd", "inherit-fd", 0, kValue, kHonoured, "fd[N]:NAME: hands over what was external",
+     more<&Settings::inherited>},
     {"orphan_pts_master", "", 0, kFlag, kNoEffect, "terminals are those of who restores"},
-    {"external", "external", 0, kValue, kRefused, kNoOutside},
+    {"external", "external", 0, kValue, kHonoured,
+     "mounts (mnt), namespaces (net, ipc, uts, cgroup); other kinds are refused", more<&Settings::external>},
     {"", "libdir", 'L', kValue, kNoEffect, "there are no plug-ins"},
 
     // Sockets.
@@ -172,19 +170,26 @@ constexpr Option kTable[] = {
     {"network_lock", "network-lock", 0, kValue, kNoEffect, kNoConnections},
 
     // Mounts.
-    {"root", "root", 'r', kValue, kHonoured, "/ only: the mount namespace is the restorer's", root},
-    {"ext_mnt", "ext-mount-map", 'M', kValue, kRefused, kNoOutside},
-    {"auto_ext_mnt", "", 0, kFlag, kNoEffect, kNoMounts},
-    {"ext_sharing", "enable-external-sharing", 0, kFlag, kNoEffect, kNoMounts},
-    {"ext_masters", "enable-external-masters", 0, kFlag, kNoEffect, kNoMounts},
-    {"skip_mnt", "skip-mnt", 0, kValue, kNoEffect, kNoMounts},
-    {"enable_fs", "enable-fs", 0, kValue, kNoEffect, kNoMounts},
-    {"mntns_compat_mode", "mntns-compat-mode", 0, kFlag, kNoEffect, kNoMounts},
+    {"root", "root", 'r', kValue, kHonoured, "the root of the tree's mounts, for a restore",
+     text<&Settings::root>},
+    {"ext_mnt", "ext-mount-map", 'M', kValue, kHonoured,
+     "MOUNTPOINT:NAME when dumping, NAME:PATH when restoring", more<&Settings::external_mounts>},
+    {"auto_ext_mnt", "", 0, kFlag, kNoEffect, "mounts from outside are found in any case"},
+    {"ext_sharing", "enable-external-sharing", 0, kFlag, kNoEffect,
+     "mounts that share with mounts outside are refused"},
+    {"ext_masters", "enable-external-masters", 0, kFlag, kNoEffect, kSlaves},
+    {"skip_mnt", "skip-mnt", 0, kValue, kHonoured, "a mount that is left out",
+     more<&Settings::skipped_mounts>},
+    {"enable_fs", "enable-fs", 0, kValue, kHonoured, "file systems of this type are mounted anew",
+     more<&Settings::enabled_file_systems>},
+    {"mntns_compat_mode", "mntns-compat-mode", 0, kFlag, kNoEffect, "there is one way to restore mounts"},
     {"lsm_mount_context", "lsm-mount-context", 0, kValue, kRefused, "mounts keep the label that they have"},
 
     // Namespaces.
     {"join_ns", "join-ns", 'J', kValue, kRefused, "a restored tree enters no namespace"},
-    {"empty_ns", "empty-ns", 0, kValue, kHonoured, "none only", empty_namespaces},
+    {"empty_ns", "empty-ns", 0, kValue, kHonoured,
+     "net only: of the network namespace nothing is kept but whether its loopback device is up",
+     empty_namespaces},
     {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
     {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect, "sysctls aren't written"},
 

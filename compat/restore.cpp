@@ -4,6 +4,7 @@
 
 #include "compat/client_files.h"
 #include "compat/operations.h"
+#include "compat/outside.h"
 #include "images-format/checkpoint_reader.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
@@ -53,7 +54,11 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
     times.ended_ns = now_ns();
     write_restore_stats(image, times);
   };
-  const pid_t root = restore(image, {.sibling = settings.sibling}, callbacks);
+  RestoreOptions options;
+  options.sibling = settings.sibling;
+  options.root = settings.root;
+  options.external = outside_paths(settings);
+  const pid_t root = restore(image, options, callbacks);
   pidfile.keep();
   tell_resumed(notifier, root);
   if (settings.display_stats) {

@@ -30,6 +30,15 @@ struct Settings {
   std::string pidfile;
   std::vector<std::string> exec_cmd;
 
+  // Outside of the tree, as the client writes it: see outside.h.
+  std::string root;                          // of the tree's mounts
+  std::vector<std::string> external;         // KIND[WHAT]:NAME
+  std::vector<std::string> external_mounts;  // MOUNTPOINT:NAME in a dump, NAME:PATH in a restore
+  std::vector<std::string> inherited;        // fd[N]:NAME
+  bool empty_network = false;                 // whoever restores furnishes the network namespace
+  std::vector<std::string> skipped_mounts;
+  std::vector<std::string> enabled_file_systems;
+
   // The program itself.
   std::string address;  // of the service's socket
   std::vector<std::string> features;

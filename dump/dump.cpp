@@ -51,7 +51,7 @@ class Dump {
       : options_(options),
         callbacks_(callbacks),
         header_(describe_machine()),
-        namespaces_(read_namespaces(::getpid(), ::gettid()), options.external),
+        namespaces_(read_namespaces(::getpid(), ::gettid()), options),
         writer_(options.directory_fd >= 0
                     ? CheckpointWriter::create_in_directory(options.directory_fd, options.directory,
                                                             options.writer)
@@ -135,6 +135,7 @@ class Dump {
         freezer, {.shell_job = options_.shell_job, .seccomp_suspended = freezer.seccomp_suspended()},
         namespaces_);
     namespaces_.collect(header_);
+    files_.set_root(namespaces_.root_directory());
     report_.tasks = tasks_.size();
     for (TaskState& task : tasks_) {
       report_.threads += task.threads.size();
@@ -266,6 +267,7 @@ class Dump {
   void write_what_needs_the_tree() {
     writer_->add(header_);
     files_.write(*writer_, object_ids_);
+    namespaces_.write(*writer_, object_ids_);
   }
 
   void write_records() {
@@ -275,7 +277,6 @@ class Dump {
         writer_->add(task.mm);
       }
     }
-    namespaces_.write(*writer_);
     shared_memory_.write(*writer_);
     seccomp_filters_.write(*writer_);
     descriptors_.write(*writer_);

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dump/mount_options.h"
 #include "images-format/checkpoint_writer.h"
 
 namespace godwit {
@@ -23,6 +24,10 @@ struct DumpOptions {
   /// Resources that aren't kept: whoever restores hands them over by name. "net[INODE]:NAME",
   /// "pid[INODE]:NAME".
   std::vector<std::string> external;
+  /// Of the tree's network namespace nothing is kept but whether its loopback device is up: whoever restores
+  /// furnishes it.
+  bool empty_network = false;
+  MountOptions mounts;     // of mount namespaces other than the caller's
   bool shell_job = false;  // session and terminal belong to a shell outside the tree
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs

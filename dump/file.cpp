@@ -3,16 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <memory>
-#include <new>
-#include <span>
 #include <string_view>
 
-#include "kernel/cancel.h"
+#include "dump/file_content.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "kernel/mount.h"
 
 namespace godwit {
 
@@ -29,17 +25,13 @@ bool same_file(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-bool leads_to(const std::string& path, const struct stat& status) {
-  struct stat found {};
-  return ::lstat(path.c_str(), &found) == 0 && same_file(found, status);
-}
-
 /// The path under which the file will be found again, or was found while it had a name.
-std::string path_of(const std::string& link_text, const struct stat& status) {
+std::string path_of(const FileTable& files, const std::string& link_text, const struct stat& status) {
   if (!link_text.starts_with('/')) {
     throw refusal("{}, which has no path,", link_text);
   }
-  if (leads_to(link_text, status)) {
+  struct stat found {};
+  if (files.find(link_text, found) && same_file(found, status)) {
     return link_text;
   }
   if (!link_text.ends_with(kDeleted)) {
@@ -54,94 +46,12 @@ std::string path_of(const std::string& link_text, const struct stat& status) {
   return link_text.substr(0, link_text.size() - kDeleted.size());
 }
 
-bool is_zero(std::span<const std::byte> page) {
-  const auto* words = reinterpret_cast<const uint64_t*>(page.data());
-  return std::all_of(words, words + page.size() / sizeof(uint64_t), [](uint64_t word) { return word == 0; });
-}
-
-/// Writes the content of one unlinked file: what SEEK_DATA finds becomes pages, the rest stays a hole.
-class GhostWriter {
- public:
-  GhostWriter(int fd, const std::string& name, uint64_t size, PageSink& sink)
-      : fd_(fd), name_(name), size_(size), sink_(sink), buffer_(new (std::align_val_t{kPageSize}) Block) {}
-
-  image::MemoryObject write(uint64_t id) {
-    for (uint64_t at = 0; at < size_;) {
-      const off_t data = ::lseek(fd_, static_cast<off_t>(at), SEEK_DATA);
-      if (data < 0) {
-        if (errno == ENXIO) {
-          break;
-        }
-        throw errno_error("cannot find the data of {}", name_);
-      }
-      const off_t hole = ::lseek(fd_, data, SEEK_HOLE);
-      if (hole < 0) {
-        throw errno_error("cannot find the holes of {}", name_);
-      }
-      const uint64_t first = std::max(static_cast<uint64_t>(data) / kPageSize, next_page_);
-      next_page_ = (static_cast<uint64_t>(hole) + kPageSize - 1) / kPageSize;
-      add_pages(first, next_page_);
-      at = static_cast<uint64_t>(hole);
-    }
-    flush();
-    return std::move(index_).finish(id);
-  }
-
- private:
-  struct Block {
-    alignas(kPageSize) std::array<std::byte, kBlockBytes> bytes;
-  };
-
-  void add_pages(uint64_t first, uint64_t end) {
-    for (uint64_t page = first; page < end; ++page) {
-      const std::span<std::byte> room = std::span(buffer_->bytes).subspan(pages_ * kPageSize, kPageSize);
-      read_page(page, room);
-      if (is_zero(room)) {
-        index_.add_run(page, 1, image::PAGE_ZERO);
-        continue;
-      }
-      index_.add_run(page, 1, image::PAGE_PRESENT);
-      if (++pages_ == kPagesPerBlock) {
-        flush();
-      }
-    }
-  }
-
-  void read_page(uint64_t page, std::span<std::byte> room) const {
-    size_t filled = 0;
-    while (filled < room.size()) {
-      const ssize_t got = ::pread(fd_, room.data() + filled, room.size() - filled,
-                                  static_cast<off_t>(page * kPageSize + filled));
-      if (got < 0) {
-        throw errno_error("cannot read {}", name_);
-      }
-      if (got == 0) {
-        break;
-      }
-      filled += static_cast<size_t>(got);
-    }
-    std::fill(room.begin() + static_cast<ptrdiff_t>(filled), room.end(), std::byte{0});
-  }
-
-  void flush() {
-    check_cancelled();
-    if (pages_ > 0) {
-      index_.add_block(sink_.write_block(std::span(buffer_->bytes).first(pages_ * kPageSize)));
-      pages_ = 0;
-    }
-  }
-
-  int fd_;
-  const std::string& name_;
-  uint64_t size_;
-  PageSink& sink_;
-  std::unique_ptr<Block> buffer_;
-  size_t pages_ = 0;
-  uint64_t next_page_ = 0;  // what has been written ends here: pieces of data may share a page
-  MemoryIndexBuilder index_;
-};
-
 }  // namespace
+
+bool FileTable::find(const std::string& path, struct stat& status) const {
+  const std::string from_root = root_ == AT_FDCWD ? path : relative_to(path, "/");
+  return ::fstatat(root_, from_root.c_str(), &status, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0;
+}
 
 uint32_t FileTable::add(const std::string& proc_link, bool validate) {
   struct stat status {};
@@ -162,7 +72,7 @@ uint32_t FileTable::add(const std::string& proc_link, const std::string& link_te
   }
   Entry entry;
   image::File& record = entry.record;
-  record.set_path(path_of(link_text, status));
+  record.set_path(path_of(*this, link_text, status));
   record.set_id(static_cast<uint32_t>(entries_.size() + 1));
   record.set_mode(status.st_mode);
   record.set_device(status.st_dev);
@@ -196,7 +106,7 @@ void FileTable::write(CheckpointWriter& writer, MemoryObjectIds& ids) const {
     const Fd fd = open_file(entry.proc_link, O_RDONLY | O_NOATIME);
     const std::string& name = record.path();
     writer.add(record);
-    writer.add(GhostWriter(fd.get(), name, record.size(), writer.pages()).write(object));
+    writer.add(write_file_content(fd.get(), name, record.size(), writer.pages(), object));
   }
 }
 

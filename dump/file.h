@@ -1,5 +1,6 @@
 #pragma once
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cstdint>
@@ -25,6 +26,11 @@ class MemoryObjectIds {
 /// The files that anything in the tree refers to, each once.
 class FileTable {
  public:
+  /// The directory (O_PATH, the caller's) from which the tree's paths start; AT_FDCWD: our own root.
+  void set_root(int directory) { root_ = directory; }
+  /// lstat(2) of one of the tree's absolute paths without links on the way. False: there is nothing.
+  [[nodiscard]] bool find(const std::string& path, struct stat& status) const;
+
   /// `proc_link` is a link in /proc that leads to the file also when it has no name any more:
   /// /proc/PID/fd/N, /proc/PID/map_files/START-END, /proc/PID/exe. Returns the File's id.
   /// `validate`: size and mtime must be unchanged at restore.
@@ -43,6 +49,7 @@ class FileTable {
     image::File record;
     std::string proc_link;
   };
+  int root_ = AT_FDCWD;
   std::vector<Entry> entries_;
   std::map<std::tuple<uint64_t, uint64_t, std::string>, uint32_t> by_identity_;
 };

@@ -491,8 +491,8 @@ void Freezer::kill_all() {
       ::kill(task.pid(), SIGKILL);
     }
   }
-  // A leader's end is reported after that of all its threads, and that of the first process of a pid namespace
-  // after all others there have been waited for.
+  // A leader's end is reported after that of all its threads, and that of the first process of a pid
+  // namespace after all others there have been waited for.
   for (size_t t = tasks_.size(); t-- > 0;) {
     const FrozenTask& task = tasks_[t];
     for (size_t i = task.threads.size(); i-- > 0;) {

@@ -146,8 +146,9 @@ void refuse_unless_at_root(pid_t pid) {
 
 }  // namespace
 
-NamespaceTable::NamespaceTable(const Namespaces& own, const ExternalResources& externals) : own_(own) {
-  for (const std::string& external : externals) {
+NamespaceTable::NamespaceTable(const Namespaces& own, const DumpOptions& options)
+    : own_(own), mounts_(options.mounts), empty_network_(options.empty_network) {
+  for (const std::string& external : options.external) {
     if (const size_t colon = external.find("]:"); colon != std::string::npos) {
       externals_[external.substr(0, colon + 1)] = external.substr(colon + 2);
     }
@@ -225,7 +226,20 @@ void NamespaceTable::collect(const image::Checkpoint& header) {
   }
 }
 
-void NamespaceTable::collect(image::Namespace& record, const image::Checkpoint& header) const {
+/// A copy of ours is made again as one.
+void NamespaceTable::collect_mounts(pid_t pid) {
+  if (!has_copy_of_own_mounts(pid)) {
+    const image::MountNamespace& space = mounts_.collect(pid);
+    if (std::ranges::none_of(space.mounts(), [](const image::Mount& mount) {
+          return mount.mount_point() == "/proc" && mount.root() == "/";
+        })) {
+      throw refusal("without a proc file system at /proc");  // through which a restore works
+    }
+    root_directory_ = MountCollector::root_of(pid);
+  }
+}
+
+void NamespaceTable::collect(image::Namespace& record, const image::Checkpoint& header) {
   const pid_t pid = record.task();
   const Fd descriptor = open_namespace(pid, record.kind().c_str());
   const uint64_t owner = owning_user_namespace(descriptor.get());
@@ -238,23 +252,24 @@ void NamespaceTable::collect(image::Namespace& record, const image::Checkpoint& 
     refuse_ipc_objects();
   } else if (record.kind() == "net") {
     const EnteredNamespace entered("net", descriptor.get());
-    collect_net_namespace(*record.mutable_net());
+    collect_net_namespace(*record.mutable_net(), empty_network_);
   } else if (record.kind() == "user") {
     collect_user(pid, *record.mutable_user());
   } else if (record.kind() == "time") {
     collect_time(pid, header, *record.mutable_time());
   } else if (record.kind() == "mnt") {
-    refuse_unless_copy_of_own_mounts(pid);
+    collect_mounts(pid);
   } else if (record.kind() == "cgroup") {
     const EnteredNamespace entered("cgroup", descriptor.get());
     refuse_unless_at_root(pid);
   }
 }
 
-void NamespaceTable::write(CheckpointWriter& writer) const {
+void NamespaceTable::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
   for (const auto& [id, record] : records_) {
     writer.add(record);
   }
+  mounts_.write(writer, ids);
 }
 
 }  // namespace godwit

@@ -54,12 +54,12 @@ bool is_fallback_device(const netlink::Message& message, const ifinfomsg& link) 
   return false;
 }
 
-void collect_links(image::NetNamespace& record) {
+void collect_links(image::NetNamespace& record, bool only_loopback) {
   ask<ifinfomsg>(RTM_GETLINK, [&](const netlink::Message& message) {
     const auto link = fixed_part<ifinfomsg>(message);
     if ((link.ifi_flags & IFF_LOOPBACK) != 0) {
       record.set_loopback_up((link.ifi_flags & IFF_UP) != 0);
-    } else if (!is_fallback_device(message, link)) {
+    } else if (!only_loopback && !is_fallback_device(message, link)) {
       throw refusal("network device {}", text(message.attribute(sizeof link, IFLA_IFNAME)));
     }
   });
@@ -129,8 +129,11 @@ void refuse_filters() {
 
 }  // namespace
 
-void collect_net_namespace(image::NetNamespace& record) {
-  collect_links(record);
+void collect_net_namespace(image::NetNamespace& record, bool only_loopback) {
+  collect_links(record, only_loopback);
+  if (only_loopback) {
+    return;
+  }
   refuse_addresses();
   refuse_routes();
   refuse_filters();

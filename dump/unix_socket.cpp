@@ -114,8 +114,8 @@ class Collector {
     }
   }
 
-  static void add_name(const Description& description, const UnixSocketInfo& info, int socket,
-                       image::UnixSocketEnd& end) {
+  void add_name(const Description& description, const UnixSocketInfo& info, int socket,
+                image::UnixSocketEnd& end) const {
     end.set_name(bound_name(socket, description));
     if (end.name().empty() || end.name().front() == '\0') {
       return;
@@ -124,7 +124,7 @@ class Collector {
       throw refusal("{}, a unix socket bound to the relative path {},", description.name(), end.name());
     }
     struct stat status {};
-    if (::lstat(end.name().c_str(), &status) != 0 || !S_ISSOCK(status.st_mode) ||
+    if (!context_.files.find(end.name(), status) || !S_ISSOCK(status.st_mode) ||
         static_cast<uint32_t>(status.st_ino) != info.file_inode) {
       end.set_unlinked(true);
       return;

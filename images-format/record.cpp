@@ -13,6 +13,7 @@
 #include "images-format/memfd.pb.h"
 #include "images-format/memory.pb.h"
 #include "images-format/mm.pb.h"
+#include "images-format/mount.pb.h"
 #include "images-format/namespace.pb.h"
 #include "images-format/pipe.pb.h"
 #include "images-format/regular_file.pb.h"
@@ -70,6 +71,8 @@ constexpr std::array kKinds = {
                own_open_file<image::InetSocket>},
     RecordKind{RecordType::Tty, "ttys", prototype<image::Tty>, own_open_file<image::Tty>},
     RecordKind{RecordType::MemFd, "memfds", prototype<image::MemFd>, own_open_file<image::MemFd>},
+    RecordKind{RecordType::MountNamespace, "mount-namespaces", prototype<image::MountNamespace>, nullptr},
+    RecordKind{RecordType::Superblock, "superblocks", prototype<image::Superblock>, nullptr},
     RecordKind{RecordType::Closing, "closing", prototype<image::Closing>, nullptr},
 };
 

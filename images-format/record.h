@@ -36,6 +36,8 @@ enum class RecordType : uint32_t {
   InetSocket = 23,
   Tty = 24,
   MemFd = 25,
+  MountNamespace = 40,
+  Superblock = 41,
   Closing = 255,
 };
 

@@ -85,6 +85,12 @@ ValidationIndex make_index(const std::vector<Record>& records) {
   for_each_record<image::SeccompFilter>(records, [&](const auto& filter) {
     add_unique(index.seccomp_filters, filter.id(), &filter, "seccomp filter");
   });
+  for_each_record<image::Superblock>(records, [&](const auto& superblock) {
+    add_unique(index.superblocks, superblock.id(), &superblock, "superblock");
+  });
+  for_each_record<image::MountNamespace>(records, [&](const auto& space) {
+    add_unique(index.mount_namespaces, space.id(), &space, "mount namespace");
+  });
   for (const Record& record : records) {
     add_open_files(index, record);
   }
@@ -115,6 +121,7 @@ void validate(const std::vector<Record>& records, const PayloadSizes& payload_si
   const ValidationIndex index = make_index(records);
   validate_tasks(records, index);
   validate_namespaces(records, index);
+  validate_mounts(index);
   validate_memory(index, payload_sizes);
   validate_descriptors(records, index);
 }

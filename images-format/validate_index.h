@@ -12,6 +12,7 @@
 #include "images-format/file.pb.h"
 #include "images-format/memory.pb.h"
 #include "images-format/mm.pb.h"
+#include "images-format/mount.pb.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
 #include "images-format/seccomp.pb.h"
@@ -31,6 +32,8 @@ struct ValidationIndex {
   std::map<uint32_t, const image::File*> files;
   std::map<uint32_t, const image::DescriptorTable*> descriptor_tables;
   std::map<uint32_t, const image::SeccompFilter*> seccomp_filters;
+  std::map<uint32_t, const image::Superblock*> superblocks;
+  std::map<uint64_t, const image::MountNamespace*> mount_namespaces;
   std::map<uint32_t, const Record*> open_files;  // the record that makes the description
 };
 
@@ -42,6 +45,9 @@ void validate_namespaces(const std::vector<Record>& records, const ValidationInd
 void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes);
 /// Files, descriptor tables, locks, and what each kind of open file description says.
 void validate_descriptors(const std::vector<Record>& records, const ValidationIndex& index);
+
+/// Mount namespaces, superblocks and the trees of files in them.
+void validate_mounts(const ValidationIndex& index);
 
 template <typename... Args>
 [[nodiscard]] Error damaged(fmt::format_string<Args...> format, Args&&... args) {

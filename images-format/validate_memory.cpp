@@ -178,7 +178,21 @@ Runs decode_all(const ValidationIndex& index) {
   return runs;
 }
 
-/// Each object belongs to one mm, one shared memory or one unlinked file.
+/// Regular files in the trees of superblocks, each once.
+template <typename Visit>
+void for_each_tree_file(const ValidationIndex& index, const Visit& visit) {
+  for (const auto& [id, superblock] : index.superblocks) {
+    for (const image::FileTree& tree : superblock->trees()) {
+      for (const image::FileTreeEntry& entry : tree.entries()) {
+        if (entry.hard_link() == 0 && S_ISREG(entry.mode())) {
+          visit(*superblock, entry);
+        }
+      }
+    }
+  }
+}
+
+/// Each object belongs to one mm, one shared memory, one unlinked file or one file of a superblock.
 void validate_owners(const ValidationIndex& index) {
   std::map<uint64_t, std::string> owners;
   const auto own = [&](uint64_t object, const std::string& owner) {
@@ -197,6 +211,9 @@ void validate_owners(const ValidationIndex& index) {
       own(file->ghost().memory_object(), fmt::format("file {}", id));
     }
   }
+  for_each_tree_file(index, [&](const image::Superblock& superblock, const image::FileTreeEntry& entry) {
+    own(entry.memory_object(), fmt::format("superblock {}: file {}", superblock.id(), entry.name()));
+  });
   for (const auto& [id, object] : index.memory_objects) {
     require(owners.contains(id), "memory object {}: it belongs to nothing", id);
   }
@@ -243,6 +260,10 @@ void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_s
                    [&, f = file] { validate_content(runs.at(f->ghost().memory_object()), f->size()); });
     }
   }
+  for_each_tree_file(index, [&](const image::Superblock& superblock, const image::FileTreeEntry& entry) {
+    with_context([&] { return fmt::format("superblock {}: file {}", superblock.id(), entry.name()); },
+                 [&] { validate_content(runs.at(entry.memory_object()), entry.size()); });
+  });
   validate_blocks(index, payload_sizes);
 }
 

@@ -57,7 +57,7 @@ struct Status {
   std::array<uint32_t, 4> uids{};  // real, effective, saved, file system
   std::array<uint32_t, 4> gids{};
   std::vector<uint32_t> groups;
-  std::vector<pid_t> namespace_pids;  // NSpid: one a level, the outermost first
+  std::vector<pid_t> namespace_pids;      // NSpid: one a level, the outermost first
   std::vector<pid_t> namespace_groups;    // NSpgid, likewise; 0: not visible at that level
   std::vector<pid_t> namespace_sessions;  // NSsid
   uint32_t umask = 0;

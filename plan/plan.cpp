@@ -105,6 +105,7 @@ class Planner {
     const image::Task* task = tasks_.at(pid);
     PlannedNode made;
     made.task = task;
+    made.now = task;
     made.pid = pid;
     made.pids = pids(task->pid());
     for (const auto& thread : task->threads()) {

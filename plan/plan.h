@@ -29,8 +29,11 @@ struct PlannedNode {
   enum class Kind { Task, Zombie, Helper };
   Kind kind = Kind::Task;
   const image::Task* task = nullptr;  // null for a helper
-  const image::Mm* mm = nullptr;      // null unless Task
-  pid_t pid = 0;                      // in the image, dumper's level
+  /// The same, with the numbers that task and threads have now at the dumper's level: another record where
+  /// they aren't those of the image.
+  const image::Task* now = nullptr;
+  const image::Mm* mm = nullptr;  // null unless Task
+  pid_t pid = 0;                  // in the image, dumper's level
   /// To be had again, one a pid-namespace level from the coordinator's down to its own; the first is 0 where
   /// any will do.
   std::vector<pid_t> pids;

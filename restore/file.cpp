@@ -2,18 +2,16 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <ctime>
-#include <span>
 
-#include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "restore/file_content.h"
 
 namespace godwit {
 
@@ -21,16 +19,6 @@ namespace {
 
 constexpr int64_t kNanoseconds = 1'000'000'000;
 constexpr int kTmpfileBit = O_TMPFILE & ~O_DIRECTORY;
-
-timespec to_timespec(int64_t nanoseconds) {
-  int64_t seconds = nanoseconds / kNanoseconds;
-  int64_t rest = nanoseconds % kNanoseconds;
-  if (rest < 0) {
-    --seconds;
-    rest += kNanoseconds;
-  }
-  return {seconds, rest};
-}
 
 /// "2026-11-25 01:33:58.000000000 UTC"
 std::string time_text(const timespec& time) {
@@ -94,79 +82,6 @@ Fd make_unnamed(const image::File& file) {
   return made;
 }
 
-/// Writes pages at page numbers of one file.
-class GhostFiller {
- public:
-  GhostFiller(int fd, const image::File& file, const PageSource& pages)
-      : fd_(fd), file_(file), pages_(pages) {}
-
-  void fill(const image::MemoryObject& object) {
-    const uint64_t end = (file_.size() + kPageSize - 1) / kPageSize;
-    buffer_.resize(kBlockBytes);
-    const std::vector<PageRun> runs = decode_runs(object);
-    uint64_t zeros = 0;
-    for (const PageRun& run : runs) {
-      if (run.count > end || run.first > end - run.count) {
-        throw error("{}: pages beyond its end", file_.path());
-      }
-      zeros += run.kind == image::PAGE_ZERO ? run.count : 0;
-    }
-    check_room(zeros * kPageSize);
-    for (const PageRun& run : runs) {
-      if (run.kind == image::PAGE_ZERO) {
-        fill_zeros(run);
-      }
-    }
-    for_each_block(object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
-      const std::span<std::byte> content = std::span(buffer_).first(block.pages() * kPageSize);
-      pages_.read_block(block, content);
-      for (const BlockPiece& piece : pieces) {
-        write_at(piece.first_page, content.subspan(piece.page_in_block * kPageSize, piece.pages * kPageSize));
-      }
-    });
-  }
-
- private:
-  /// Zeros cost nothing in an image, so that its own size says nothing about how many there are.
-  void check_room(uint64_t bytes) const {
-    struct statvfs system {};
-    if (::fstatvfs(fd_, &system) != 0) {
-      throw errno_error("cannot ask for free space for {}", file_.path());
-    }
-    const uint64_t free = system.f_bfree * system.f_frsize;
-    if (system.f_blocks != 0 && bytes > free) {
-      throw Error(fmt::format("{} has {} bytes of zeros, there is room for {}", file_.path(), bytes, free),
-                  ENOSPC);
-    }
-  }
-
-  void fill_zeros(const PageRun& run) {
-    std::fill(buffer_.begin(), buffer_.end(), std::byte{0});
-    for (uint64_t done = 0; done < run.count;) {
-      check_cancelled();
-      const uint64_t pages = std::min<uint64_t>(run.count - done, kPagesPerBlock);
-      write_at(run.first + done, std::span(buffer_).first(pages * kPageSize));
-      done += pages;
-    }
-  }
-
-  void write_at(uint64_t page, std::span<const std::byte> content) {
-    for (uint64_t at = page * kPageSize; !content.empty();) {
-      const ssize_t put = ::pwrite(fd_, content.data(), content.size(), static_cast<off_t>(at));
-      if (put < 0) {
-        throw errno_error("cannot fill {}", file_.path());
-      }
-      content = content.subspan(static_cast<size_t>(put));
-      at += static_cast<uint64_t>(put);
-    }
-  }
-
-  int fd_;
-  const image::File& file_;
-  const PageSource& pages_;
-  std::vector<std::byte> buffer_;
-};
-
 void restore_attributes(int fd, const image::File& file) {
   const image::Ghost& ghost = file.ghost();
   const std::array<timespec, 2> times{to_timespec(ghost.atime_ns()), to_timespec(file.mtime_ns())};
@@ -175,15 +90,6 @@ void restore_attributes(int fd, const image::File& file) {
       ::fchmod(fd, file.mode() & 07777) != 0 || ::futimens(fd, times.data()) != 0) {
     throw errno_error("cannot set the attributes of {}", file.path());
   }
-}
-
-const image::MemoryObject& find_object(const CheckpointImage& image, uint64_t id) {
-  for (const image::MemoryObject* object : image.all<image::MemoryObject>()) {
-    if (object->id() == id) {
-      return *object;
-    }
-  }
-  throw error("memory object {} isn't in the image", id);
 }
 
 }  // namespace
@@ -219,19 +125,19 @@ void FileOpener::close_ghosts() {
 }
 
 void FileOpener::make_ghost(const CheckpointImage& image, const image::File& file) {
-  with_context(
-      [&] { return fmt::format("unlinked file {}", file.path()); },
-      [&] {
-        const Fd made = make_unnamed(file);
-        const int number = ::fcntl(made.get(), F_DUPFD, next_descriptor_);
-        if (number < 0) {
-          throw errno_error("cannot keep it at descriptor {}", next_descriptor_);
-        }
-        ghosts_[file.id()] = number;
-        next_descriptor_ = number + 1;
-        GhostFiller(number, file, image.pages()).fill(find_object(image, file.ghost().memory_object()));
-        restore_attributes(number, file);
-      });
+  with_context([&] { return fmt::format("unlinked file {}", file.path()); },
+               [&] {
+                 const Fd made = make_unnamed(file);
+                 const int number = ::fcntl(made.get(), F_DUPFD, next_descriptor_);
+                 if (number < 0) {
+                   throw errno_error("cannot keep it at descriptor {}", next_descriptor_);
+                 }
+                 ghosts_[file.id()] = number;
+                 next_descriptor_ = number + 1;
+                 fill_file(number, file.path(), file.size(),
+                           find_memory_object(image, file.ghost().memory_object()), image.pages());
+                 restore_attributes(number, file);
+               });
 }
 
 Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags) const {

@@ -1,5 +1,6 @@
 #include "restore/namespace.h"
 
+#include <fcntl.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
@@ -42,30 +43,42 @@ uint64_t namespaces_to_clone(const Plan& plan) {
   return flags;
 }
 
-void check_external_namespaces(const Plan& plan, const ExternalDescriptors& external) {
+ExternalNamespaces open_external_namespaces(const Plan& plan,
+                                            const std::map<std::string, std::string>& paths) {
+  ExternalNamespaces opened;
   for (const image::Namespace* record : plan.root_namespaces) {
     const std::string& name = record->external();
     if (name.empty()) {
       continue;
     }
-    const auto found = external.find(name);
-    if (found == external.end()) {
+    const auto found = paths.find(name);
+    if (found == paths.end()) {
       throw error("task {}: its {} namespace isn't in the checkpoint", record->task(), record->kind())
           .hint(fmt::format("it was dumped as external: hand one over under the name {}", name));
     }
-    const int kind = ::ioctl(found->second, NS_GET_NSTYPE);
+    Fd space = open_file(found->second, O_RDONLY);
+    const int kind = ::ioctl(space.get(), NS_GET_NSTYPE);
     if (kind < 0 || static_cast<uint64_t>(kind) != namespace_flag(record->kind())) {
-      throw error("what was handed over as {} isn't a {} namespace", name, record->kind());
+      throw error("{}, handed over as {}, isn't a {} namespace", found->second, name, record->kind());
+    }
+    opened[record] = std::move(space);
+  }
+  return opened;
+}
+
+void join_external_namespaces(const ExternalNamespaces& external) {
+  for (const auto& [record, space] : external) {
+    if (::setns(space.get(), static_cast<int>(namespace_flag(record->kind()))) != 0) {
+      throw errno_error("cannot enter the {} namespace {}", record->kind(), record->external());
     }
   }
 }
 
-void join_external_namespaces(const Plan& plan, const ExternalDescriptors& external) {
-  for (const image::Namespace* record : plan.root_namespaces) {
-    const auto found = external.find(record->external());
-    if (!record->external().empty() &&
-        ::setns(found->second, static_cast<int>(namespace_flag(record->kind()))) != 0) {
-      throw errno_error("cannot enter the {} namespace {}", record->kind(), record->external());
+void furnish_mounts(const Plan& plan, const CheckpointImage& image, const MountSettings& settings) {
+  const image::Namespace* ours = plan.root_namespace("mnt");
+  for (const auto* space : image.all<image::MountNamespace>()) {
+    if (ours != nullptr && space->id() == ours->id()) {
+      build_mounts(image, *space, settings);
     }
   }
 }

@@ -11,23 +11,29 @@
 #include "kernel/namespace.h"
 #include "plan/plan.h"
 #include "restore/first_process.h"
+#include "restore/mount.h"
 
 namespace godwit {
 
-/// What the dump was told to be external, by name: descriptors of the caller's.
-using ExternalDescriptors = std::map<std::string, int>;
+/// Namespaces of the root that were external, open, by the record in the plan.
+using ExternalNamespaces = std::map<const image::Namespace*, Fd>;
 
 /// Which namespaces the root is cloned into: CLONE_NEW… flags.
 [[nodiscard]] uint64_t namespaces_to_clone(const Plan& plan);
 
-/// Throws Error that names an external namespace of the root which hasn't been given, or is none.
-void check_external_namespaces(const Plan& plan, const ExternalDescriptors& external);
+/// `paths`: by the name that the dump was told. Throws Error that names an external namespace of the root
+/// which hasn't been given, or is none.
+[[nodiscard]] ExternalNamespaces open_external_namespaces(const Plan& plan,
+                                                          const std::map<std::string, std::string>& paths);
 
-/// By the first process: joins those that are external. Throws Error.
-void join_external_namespaces(const Plan& plan, const ExternalDescriptors& external);
+/// By the first process: joins those. Throws Error.
+void join_external_namespaces(const ExternalNamespaces& external);
 
 /// By the first process, inside: host name, loopback device. Throws Error.
 void furnish_namespaces(const Plan& plan);
+
+/// By the first process, last: the mounts of a mount namespace that isn't a copy of ours. Throws Error.
+void furnish_mounts(const Plan& plan, const CheckpointImage& image, const MountSettings& settings);
 
 /// While it lives, this process is where files and sockets of the tree are made: in the mount, network and
 /// ipc namespaces of the first process, as far as those aren't ours anyway.

@@ -204,7 +204,7 @@ class NodeScript {
 
   /// Joins its process group. All that others wait for has been done before: a leader may be a descendant.
   void emit_join() {
-    if (node_.group_leader >= 0 && node_.group != node_.pid) {
+    if (node_.group_leader >= 0 && node_.group_leader != index_) {
       wait(node_.group_leader, &Words::group_ready);
       if (node_.makes_group) {
         // It leaves the group that it leads: not before all others are in it.

@@ -25,12 +25,12 @@ pid_t translate(pid_t member, const std::vector<pid_t>& inside) {
 
 image::Task& PidsNow::own_record(PlannedNode& node) {
   const auto found = std::find_if(records_.begin(), records_.end(),
-                                  [&](const image::Task& record) { return &record == node.task; });
+                                  [&](const image::Task& record) { return &record == node.now; });
   if (found != records_.end()) {
     return *found;
   }
   records_.push_back(*node.task);
-  node.task = &records_.back();
+  node.now = &records_.back();
   return records_.back();
 }
 

@@ -153,7 +153,6 @@ class Restore {
   pid_t run() {
     check_pids_are_free();
     if (!plan_.root_namespaces.empty()) {
-      check_external_namespaces(plan_, options_.external);
       make_first_process();
     }
     make_shared_objects();
@@ -212,6 +211,7 @@ class Restore {
   }
 
   void make_first_process() {
+    const ExternalNamespaces external = open_external_namespaces(plan_, options_.external);
     FirstProcess::Making making;
     making.namespaces = namespaces_to_clone(plan_);
     making.pids.assign(plan_.root().pids.rbegin(), plan_.root().pids.rend());
@@ -220,9 +220,10 @@ class Restore {
     }
     making.sibling = options_.sibling;
     making.from_outside = [](pid_t) {};
-    making.inside = [this] {
-      join_external_namespaces(plan_, options_.external);
+    making.inside = [&] {
+      join_external_namespaces(external);
       furnish_namespaces(plan_);
+      furnish_mounts(plan_, image_, {.root = options_.root, .external = options_.external});
     };
     const BlockedSignals blocked;
     first_.emplace(making);
@@ -277,7 +278,7 @@ class Restore {
     std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (plan_.nodes[i].kind == PlannedNode::Kind::Task && !nodes_[i].home) {
-        away.push_back(plan_.nodes[i].task);
+        away.push_back(plan_.nodes[i].now);
       }
     }
     bring_home(away, region_);
@@ -299,7 +300,7 @@ class Restore {
     std::vector<const image::Task*> found;
     for (const PlannedNode& node : plan_.nodes) {
       if (node.kind == PlannedNode::Kind::Task) {
-        found.push_back(node.task);
+        found.push_back(node.now);
       }
     }
     return found;
@@ -324,14 +325,14 @@ class Restore {
           node.task->threads_size() == 1 ? state.filling : region_.read(i, &NodeWords::threads_ready) != 0;
       if (!state.seized && has_threads) {
         pids_.learn_threads(plan_, i);
-        seize_task(*node.task);
+        seize_task(*node.now);
         state.seized = true;
         region_.post(i, &NodeWords::seized);
       }
       if (node.task->state() == image::Task::STOPPED && !state.home && parked(n) && may_stop(i)) {
         // Its parent must see the stop while it still ignores it.
-        bring_home({node.task}, region_);
-        stop_task(*node.task, stop_signal(i));
+        bring_home({node.now}, region_);
+        stop_task(*node.now, stop_signal(i));
         state.home = true;
         region_.post(i, &NodeWords::stopped);
       }
@@ -460,6 +461,9 @@ class Restore {
 
   /// Before it has said that it exists, whoever has its number is that node only if its cloner is its parent.
   [[nodiscard]] bool is_dead(size_t n) const {
+    if (!pids_.knows(plan_, n)) {
+      return false;
+    }
     const PlannedNode& node = plan_.nodes[n];
     const bool created = region_.read(static_cast<int>(n), &NodeWords::created) != 0;
     try {
@@ -493,7 +497,7 @@ class Restore {
         continue;
       }
       if (node.task != nullptr) {
-        for (const auto& thread : node.task->threads()) {
+        for (const auto& thread : node.now->threads()) {
           if (thread.tid(0) != node.pid) {
             reap(thread.tid(0));
           }

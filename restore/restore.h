@@ -15,8 +15,10 @@ namespace godwit {
 struct RestoreOptions {
   unsigned workers = 0;  // threads that fill memory; 0: as many as there are CPUs
   bool sibling = false;  // the root becomes a child of our parent (CLONE_PARENT)
-  /// Descriptors, owned by the caller, of what the dump was told to be external, by name.
-  std::map<std::string, int> external;
+  /// Paths of what the dump was told to be external, by name: namespaces (/run/netns/blue) and what is to be
+  /// mounted.
+  std::map<std::string, std::string> external;
+  std::string root;  // the directory that becomes the root of the tree's mounts; empty: where it was
 };
 
 struct RestoreProgress {

@@ -1,10 +1,16 @@
 // Trees that have namespaces of their own.
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cstring>
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "tests/e2e/proc.h"
 #include "tests/e2e/round_trip.h"
 
 namespace godwit::e2e {
@@ -58,6 +64,44 @@ std::vector<Case> cases() {
 
 std::string name_of(const testing::TestParamInfo<Case>& of) {
   return std::string(of.param.name) + (of.param.rounds == 1 ? "_once" : "_twice");
+}
+
+/// Takes a pid. The reaper ends it.
+void occupy(pid_t pid) {
+  clone_args arguments{};
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<uint64_t>(&pid);
+  arguments.set_tid_size = 1;
+  const long made = syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (made == 0) {
+    for (;;) {
+      pause();
+    }
+  }
+  ASSERT_EQ(made, pid) << strerror(errno);
+}
+
+/// Of a tree in a pid namespace of its own nobody inside sees which numbers it has outside.
+TEST(PidNamespace, HasOtherPidsOutsideWhereTheOldAreTaken) {
+  const Reaper reaper;
+  for (const char* name : {"own_namespaces", "pid_namespace"}) {
+    SCOPED_TRACE(name);
+    LaunchOptions options;
+    options.namespaces = CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET;
+    Workload workload(name, 0, {}, options);
+    const std::vector<pid_t> before = tree_of(workload.root());
+    const TemporaryDirectory images;
+    const Outcome dumped = dump(workload.root(), images / "1");
+    ASSERT_TRUE(dumped.ok()) << dumped.words();
+    for (const pid_t pid : before) {
+      occupy(pid);
+    }
+    const Restored restored = restore(images / "1");
+    ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+    workload.set_root(restored.root);
+    EXPECT_EQ(tree_of(restored.root).size(), before.size());
+    EXPECT_EQ(workload.verdict(), "pass");
+  }
 }
 
 /// The descriptor keeps the namespace while nobody is in it.

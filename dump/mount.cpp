@@ -1,0 +1,341 @@
+#include "dump/mount.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <set>
+#include <string_view>
+
+#include "dump/file_tree.h"
+#include "kernel/error.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr std::string_view kTmpfs = "tmpfs";
+
+/// File systems that are the same wherever they are mounted, or empty when new.
+constexpr std::array<std::string_view, 12> kMade = {kTmpfs,    "proc",       "sysfs",   "devpts",
+                                                    "mqueue",  "cgroup",     "cgroup2", "debugfs",
+                                                    "tracefs", "securityfs", "pstore",  "configfs"};
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+size_t depth(const MountInfo& mount) {
+  return mount.mount_point == "/" ? 0 : static_cast<size_t>(std::ranges::count(mount.mount_point, '/'));
+}
+
+std::string name_of(const MountInfo& mount) {
+  return fmt::format("mount point {} ({})", mount.mount_point, mount.type);
+}
+
+/// The root first, each behind its parent; and of those on one parent the deepest first, so that each can be
+/// attached before another covers its place. What is left out is.
+class Ordering {
+ public:
+  Ordering(const std::vector<MountInfo>& mounts, const std::vector<std::string>& skip) : skip_(skip) {
+    std::set<uint32_t> ids;
+    for (const MountInfo& mount : mounts) {
+      ids.insert(mount.id);
+    }
+    const MountInfo* root = nullptr;
+    for (const MountInfo& mount : mounts) {
+      if (ids.contains(mount.parent_id) && mount.parent_id != mount.id) {
+        children_[mount.parent_id].push_back(&mount);
+      } else if (root == nullptr) {
+        root = &mount;
+      } else {
+        throw refusal("a mount namespace in which {} isn't below the root", name_of(mount));
+      }
+    }
+    if (root == nullptr || root->mount_point != "/") {
+      throw error("a mount namespace without a root");
+    }
+    add(*root);
+  }
+
+  [[nodiscard]] const std::vector<const MountInfo*>& mounts() const { return ordered_; }
+
+ private:
+  void add(const MountInfo& mount) {
+    ordered_.push_back(&mount);
+    std::vector<const MountInfo*>& children = children_[mount.id];
+    std::ranges::stable_sort(children, std::ranges::greater(), [](const MountInfo* m) { return depth(*m); });
+    for (const MountInfo* child : children) {
+      if (!contains(skip_, child->mount_point)) {
+        add(*child);
+      }
+    }
+  }
+
+  const std::vector<std::string>& skip_;
+  std::map<uint32_t, std::vector<const MountInfo*>> children_;
+  std::vector<const MountInfo*> ordered_;
+};
+
+void refuse_content(const MountInfo& mount, int fd) {
+  const Fd readable = open_at(fd, ".", O_RDONLY | O_DIRECTORY);
+  std::array<char, 4096> room{};
+  const ssize_t size = ::getdents64(readable.get(), room.data(), room.size());
+  constexpr ssize_t kOnlyDots = 48;  // "." and ".."
+  if (size < 0 || size > kOnlyDots) {
+    throw refusal("{} with message queues in it", name_of(mount));
+  }
+}
+
+}  // namespace
+
+/// One namespace, while its mounts are looked at.
+class MountCollector::Collection {
+ public:
+  Collection(MountCollector& collector, pid_t pid, image::MountNamespace& record)
+      : collector_(collector),
+        record_(record),
+        space_(open_file(fmt::format("/proc/{}/ns/mnt", pid), O_RDONLY)) {}
+
+  void collect() {
+    // The namespace may have no /proc, or one in which this process doesn't exist.
+    const Fd proc = open_file("/proc", O_PATH | O_DIRECTORY);
+    in_mount_namespace(space_.get(), [&] {
+      const Fd file = open_at(proc.get(), "thread-self/mountinfo", O_RDONLY);
+      mounts_ = parse_mountinfo(read_all(file.get(), "mountinfo"));
+      const Ordering ordering(mounts_, collector_.options_.skip);
+      ordered_ = ordering.mounts();
+      for (const MountInfo* mount : ordered_) {
+        describe(*mount);
+      }
+      find_trees();
+    });
+  }
+
+ private:
+  [[nodiscard]] bool is_root(const MountInfo& mount) const { return &mount == ordered_.front(); }
+
+  void describe(const MountInfo& mount) {
+    if (mount.idmapped) {
+      throw refusal("{}, which maps ids,", name_of(mount));
+    }
+    image::Mount& record = *record_.add_mounts();
+    record.set_id(mount.id);
+    record.set_parent_id(is_root(mount) ? 0 : mount.parent_id);
+    record.set_mount_point(mount.mount_point);
+    record.set_attributes(mount.attributes);
+    record.set_peer_group(mount.peer_group);
+    record.set_master(mount.master);
+    record.set_unbindable(mount.unbindable);
+    record.set_root(mount.root);
+    Superblock& superblock = collector_.superblock_of(mount);
+    record.set_superblock_id(superblock.record.id());
+    const auto external = collector_.options_.external.find(mount.mount_point);
+    if (external != collector_.options_.external.end() && !is_covered(mount)) {
+      record.set_external(external->second);
+      return;
+    }
+    if (mount.is_deleted()) {
+      throw refusal("{}, whose root {} has been removed,", name_of(mount), mount.root);
+    }
+    refuse_sharing(mount);
+    if (superblock.record.origin() == image::Superblock::OUTSIDE) {
+      find_source(mount, record);
+    }
+  }
+
+  /// Whether another mount stands on the very same place.
+  [[nodiscard]] bool is_covered(const MountInfo& mount) const {
+    return std::ranges::any_of(ordered_, [&](const MountInfo* other) {
+      return other->parent_id == mount.id && other->mount_point == mount.mount_point;
+    });
+  }
+
+  void refuse_sharing(const MountInfo& mount) const {
+    if (mount.peer_group != 0 && std::ranges::any_of(collector_.own_, [&](const MountInfo& own) {
+          return own.peer_group == mount.peer_group;
+        })) {
+      throw refusal("{}, which is shared with mounts outside (peer group {}),", name_of(mount),
+                    mount.peer_group);
+    }
+  }
+
+  void find_source(const MountInfo& mount, image::Mount& record) {
+    if (!is_root(mount) && comes_from(mount, *ordered_.front())) {
+      record.set_bind_of(ordered_.front()->id);
+      return;
+    }
+    record.set_host_path(collector_.path_outside(mount));
+    if (!record.host_path().empty() || is_root(mount)) {
+      return;
+    }
+    for (const MountInfo* other : ordered_) {
+      if (collector_.options_.external.contains(other->mount_point) && comes_from(mount, *other)) {
+        record.set_bind_of(other->id);
+        return;
+      }
+    }
+    throw refusal("{}, a file system that isn't mounted outside,", name_of(mount))
+        .hint("--external mnt[" + mount.mount_point +
+              "]:NAME takes it from a place that the restore is told");
+  }
+
+  static bool comes_from(const MountInfo& mount, const MountInfo& source) {
+    return mount.device == source.device && is_below(mount.root, source.root);
+  }
+
+  /// The widest roots of each tmpfs: nothing else of it can be seen in this namespace.
+  void find_trees() {
+    for (const MountInfo* mount : ordered_) {
+      Superblock& superblock = collector_.superblocks_.at(mount->device);
+      const bool made = superblock.record.origin() == image::Superblock::MADE;
+      if (made && mount->type == "mqueue") {
+        refuse_content(*mount, detached(*mount).get());
+      }
+      if (!made || mount->type != kTmpfs || is_external(*mount) || has_wider(*mount, superblock)) {
+        continue;
+      }
+      superblock.trees.push_back({mount->root, detached(*mount)});
+    }
+  }
+
+  [[nodiscard]] bool is_external(const MountInfo& mount) const {
+    return std::ranges::any_of(record_.mounts(), [&](const image::Mount& record) {
+      return record.id() == mount.id && !record.external().empty();
+    });
+  }
+
+  [[nodiscard]] bool has_wider(const MountInfo& mount, const Superblock& superblock) const {
+    const bool known = std::ranges::any_of(superblock.trees,
+                                           [&](const Tree& tree) { return is_below(mount.root, tree.path); });
+    return known || std::ranges::any_of(ordered_, [&](const MountInfo* other) {
+             return other->device == mount.device && other->root != mount.root &&
+                    is_below(mount.root, other->root) && !is_external(*other);
+           });
+  }
+
+  /// A copy of a namespace has them too, and there they may become what can be copied further.
+  [[nodiscard]] Fd copy_of_unbindable(const MountInfo& mount) const {
+    Fd copy;
+    in_mount_namespace(space_.get(), [&] {
+      if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+        throw errno_error("cannot copy the mount namespace");
+      }
+      copy = clone_mount(open_file(mount.mount_point, O_PATH | O_NOFOLLOW).get(), "");
+    });
+    return copy;
+  }
+
+  /// A copy of the mount with nothing on it, in which looking leaves no trace.
+  [[nodiscard]] Fd detached(const MountInfo& wanted) const {
+    for (const MountInfo* mount : ordered_) {
+      if (mount->device != wanted.device || mount->root != wanted.root) {
+        continue;
+      }
+      const Fd there(::open(mount->mount_point.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+      if (!there || mount_id_of(there.get()) != mount->id) {
+        continue;
+      }
+      Fd copy = mount->unbindable ? copy_of_unbindable(*mount) : clone_mount(there.get(), "");
+      set_propagation(copy.get(), MS_PRIVATE);
+      set_mount_attributes(copy.get(), MOUNT_ATTR_NOATIME);
+      return copy;
+    }
+    throw refusal("{}, which is covered by another mount wherever it is,", name_of(wanted));
+  }
+
+  MountCollector& collector_;
+  image::MountNamespace& record_;
+  Fd space_;
+  std::vector<MountInfo> mounts_;
+  std::vector<const MountInfo*> ordered_;
+};
+
+MountCollector::~MountCollector() = default;
+
+const image::MountNamespace& MountCollector::collect(pid_t pid) {
+  struct stat status {};
+  const std::string link = fmt::format("/proc/{}/ns/mnt", pid);
+  if (::stat(link.c_str(), &status) != 0) {
+    throw errno_error("cannot stat {}", link);
+  }
+  const auto [known, is_new] = namespaces_.try_emplace(status.st_ino);
+  if (is_new) {
+    if (own_.empty()) {
+      own_ = parse_mountinfo(read_file("/proc/self/mountinfo"));
+      own_root_ = open_file("/", O_PATH | O_DIRECTORY);
+    }
+    known->second.set_id(status.st_ino);
+    Collection(*this, pid, known->second).collect();
+  }
+  return known->second;
+}
+
+Fd MountCollector::root_of(pid_t pid) {
+  const Fd space = open_file(fmt::format("/proc/{}/ns/mnt", pid), O_RDONLY);
+  Fd root;
+  in_mount_namespace(space.get(), [&] { root = open_file("/", O_PATH | O_DIRECTORY); });
+  return root;
+}
+
+MountCollector::Superblock& MountCollector::superblock_of(const MountInfo& mount) {
+  const auto [known, is_new] = superblocks_.try_emplace(mount.device);
+  image::Superblock& record = known->second.record;
+  if (is_new) {
+    record.set_id(static_cast<uint32_t>(superblocks_.size()));
+    record.set_device(mount.device);
+    record.set_type(mount.type);
+    record.set_source(mount.source);
+    record.mutable_options()->Assign(mount.options.begin(), mount.options.end());
+    record.set_read_only(mount.read_only);
+    record.set_origin(is_outside(mount) ? image::Superblock::OUTSIDE : image::Superblock::MADE);
+  }
+  return known->second;
+}
+
+bool MountCollector::is_outside(const MountInfo& mount) const {
+  const bool can_be_made =
+      std::ranges::find(kMade, mount.type) != kMade.end() || contains(options_.enable, mount.type);
+  return !can_be_made ||
+         std::ranges::any_of(own_, [&](const MountInfo& own) { return own.device == mount.device; });
+}
+
+/// Under which path this process sees what the mount has for its root; empty: it doesn't.
+std::string MountCollector::path_outside(const MountInfo& mount) const {
+  for (const MountInfo& own : own_) {
+    if (own.device != mount.device || own.is_deleted() || !is_below(mount.root, own.root)) {
+      continue;
+    }
+    std::string path = joined_path(own.mount_point, relative_to(mount.root, own.root));
+    // The calling thread may be in the other namespace.
+    const Fd there(::openat(own_root_.get(), joined_path(".", relative_to(path, "/")).c_str(),
+                            O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (there && mount_id_of(there.get()) == own.id) {
+      return path;
+    }
+  }
+  return {};
+}
+
+void MountCollector::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
+  FileTreeWriter files(writer, ids);
+  for (auto& known : superblocks_) {
+    image::Superblock& record = known.second.record;
+    for (const Tree& tree : known.second.trees) {
+      with_context([&] { return fmt::format("a file of {}", record.type()); },
+                   [&] { files.write(tree.mount.get(), tree.path, *record.add_trees()); });
+    }
+    writer.add(record);
+  }
+  for (const auto& [id, space] : namespaces_) {
+    writer.add(space);
+  }
+}
+
+}  // namespace godwit

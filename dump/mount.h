@@ -1,0 +1,68 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dump/file.h"
+#include "dump/mount_options.h"
+#include "images-format/checkpoint_writer.h"
+#include "images-format/mount.pb.h"
+#include "kernel/fd.h"
+#include "kernel/mount.h"
+
+namespace godwit {
+
+/// The mount namespaces of a tree. How the mounts of each are made again is decided here:
+///
+/// - by name, where `external` says so;
+/// - from outside, where this process's own namespace has the superblock too, or the root of the namespace is
+/// the one
+///   from which it can be taken: the root itself is given by whoever restores;
+/// - anew, by type and options, for file systems that live in memory: with all their content (tmpfs), or
+/// where they
+///   have none of their own (proc, sysfs, ...).
+///
+/// Everything else is refused by mount point and type.
+class MountCollector {
+ public:
+  explicit MountCollector(MountOptions options) : options_(std::move(options)) {}
+  ~MountCollector();
+
+  /// Collects the mount namespace of task `pid`, which stands still, unless it has been. Throws Error.
+  const image::MountNamespace& collect(pid_t pid);
+
+  /// The root directory (O_PATH) of the mount namespace of task `pid`. Throws Error.
+  [[nodiscard]] static Fd root_of(pid_t pid);
+
+  /// Writes the records, with the content of what is made anew. The tree must still stand still. Throws
+  /// Error.
+  void write(CheckpointWriter& writer, MemoryObjectIds& ids);
+
+ private:
+  class Collection;
+  struct Tree {
+    std::string path;
+    Fd mount;  // detached, nothing mounted below
+  };
+  struct Superblock {
+    image::Superblock record;
+    std::vector<Tree> trees;
+  };
+
+  Superblock& superblock_of(const MountInfo& mount);
+  [[nodiscard]] bool is_outside(const MountInfo& mount) const;
+  [[nodiscard]] std::string path_outside(const MountInfo& mount) const;
+
+  MountOptions options_;
+  std::vector<MountInfo> own_;  // mounts of this process's namespace
+  Fd own_root_;                 // its root directory
+  std::map<uint64_t, image::MountNamespace> namespaces_;
+  std::map<uint64_t, Superblock> superblocks_;  // by device
+};
+
+}  // namespace godwit

@@ -1,0 +1,169 @@
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <set>
+#include <string>
+
+#include "images-format/validate_index.h"
+#include "kernel/mount.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr uint64_t kAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                 MOUNT_ATTR_NOEXEC | MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME |
+                                 MOUNT_ATTR_NOSYMFOLLOW;
+constexpr size_t kMaxTypeName = 64;
+constexpr size_t kMaxOptionBytes = 4096;
+constexpr size_t kMaxAttributeBytes = 65536;  // XATTR_SIZE_MAX
+
+bool has_zero(std::string_view text) {
+  return text.find('\0') != std::string_view::npos;
+}
+
+bool is_name(std::string_view name) {
+  return !name.empty() && name.size() <= NAME_MAX && name != "." && name != ".." && !has_zero(name) &&
+         name.find('/') == std::string_view::npos;
+}
+
+/// "/" or "/a/b": no "..", nothing empty.
+bool is_plain_path(std::string_view path) {
+  if (!path.starts_with('/') || path.size() >= PATH_MAX) {
+    return false;
+  }
+  path.remove_prefix(1);
+  while (!path.empty()) {
+    const size_t end = std::min(path.find('/'), path.size());
+    if (!is_name(path.substr(0, end)) || end + 1 == path.size()) {
+      return false;
+    }
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return true;
+}
+
+using Mounts = std::map<uint32_t, const image::Mount*>;  // by id
+
+void validate_source(const image::Mount& mount, const Mounts& all, const ValidationIndex& index) {
+  const auto superblock = index.superblocks.find(mount.superblock_id());
+  require(superblock != index.superblocks.end(), "superblock {} isn't there", mount.superblock_id());
+  require(is_plain_path(mount.root()), "its root isn't an absolute path");
+  if (mount.bind_of() != 0) {
+    const auto source = all.find(mount.bind_of());
+    require(source != all.end() && source->second->bind_of() == 0 &&
+                source->second->superblock_id() == mount.superblock_id() &&
+                is_below(mount.root(), source->second->root()),
+            "it can't be a bind of mount {}", mount.bind_of());
+  }
+  require(mount.external().size() < PATH_MAX && !has_zero(mount.external()),
+          "its external name is impossible");
+  require(mount.host_path().empty() || is_plain_path(mount.host_path()), "its path outside is impossible");
+  require(superblock->second->origin() == image::Superblock::MADE || mount.bind_of() != 0 ||
+              !mount.external().empty() || !mount.host_path().empty() || mount.parent_id() == 0,
+          "nothing says where it comes from");
+}
+
+void validate_place(const image::Mount& mount, const Mounts& before) {
+  require(mount.id() != 0 && !before.contains(mount.id()), "its number is there twice, or 0");
+  require(is_plain_path(mount.mount_point()), "its mount point isn't an absolute path");
+  require((mount.attributes() & ~kAttributes) == 0, "flags {:#x}", mount.attributes());
+  if (before.empty()) {
+    require(mount.parent_id() == 0 && mount.mount_point() == "/", "the first must be the root");
+    return;
+  }
+  const auto parent = before.find(mount.parent_id());
+  require(parent != before.end(), "its parent {} doesn't stand in front of it", mount.parent_id());
+  require(is_below(mount.mount_point(), parent->second->mount_point()), "it isn't below its parent");
+}
+
+void validate_namespace(const image::MountNamespace& space, const ValidationIndex& index) {
+  require(space.mounts_size() > 0, "it has no mounts");
+  Mounts mounts;
+  const auto about = [](const image::Mount& mount) {
+    return [&] { return fmt::format("mount {} at {}", mount.id(), mount.mount_point()); };
+  };
+  for (const image::Mount& mount : space.mounts()) {
+    with_context(about(mount), [&] { validate_place(mount, mounts); });
+    mounts.emplace(mount.id(), &mount);
+  }
+  for (const image::Mount& mount : space.mounts()) {
+    with_context(about(mount), [&] { validate_source(mount, mounts, index); });
+  }
+}
+
+void validate_content(const image::FileTreeEntry& entry) {
+  const uint32_t type = entry.mode() & S_IFMT;
+  constexpr std::array<uint32_t, 7> kTypes = {S_IFREG, S_IFDIR, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK, S_IFLNK};
+  require(std::ranges::find(kTypes, type) != kTypes.end() && (entry.mode() & ~(S_IFMT | 07777U)) == 0,
+          "mode {:o}", entry.mode());
+  require((type == S_IFREG) == (entry.memory_object() != 0), "its content contradicts its type");
+  require(entry.size() <= INT64_MAX, "a size of {} bytes", entry.size());
+  require(type == S_IFLNK
+              ? !entry.target().empty() && entry.target().size() < PATH_MAX && !has_zero(entry.target())
+              : entry.target().empty(),
+          "its target is impossible");
+  for (const image::ExtendedAttribute& attribute : entry.attributes()) {
+    require(!attribute.name().empty() && attribute.name().size() <= NAME_MAX && !has_zero(attribute.name()) &&
+                attribute.value().size() <= kMaxAttributeBytes,
+            "an attribute is impossible");
+  }
+}
+
+void validate_entry(const image::FileTree& tree, int position) {
+  const image::FileTreeEntry& entry = tree.entries(position);
+  if (position > 0) {
+    require(is_name(entry.name()), "its name is impossible");
+    require(entry.parent() < static_cast<uint32_t>(position) &&
+                S_ISDIR(tree.entries(static_cast<int>(entry.parent())).mode()),
+            "its directory doesn't stand in front of it");
+  }
+  if (entry.hard_link() == 0) {
+    validate_content(entry);
+    return;
+  }
+  require(position > 0 && entry.hard_link() < static_cast<uint32_t>(position),
+          "what it links to isn't in front");
+  const image::FileTreeEntry& other = tree.entries(static_cast<int>(entry.hard_link()));
+  require(other.hard_link() == 0 && !S_ISDIR(other.mode()), "what it links to can't have two names");
+  require(entry.mode() == 0 && entry.memory_object() == 0, "it is a link and something else");
+}
+
+void validate_superblock(const image::Superblock& superblock) {
+  const std::string& type = superblock.type();
+  require(!type.empty() && type.size() <= kMaxTypeName && !has_zero(type), "its type is impossible");
+  require(image::Superblock::Origin_IsValid(superblock.origin()), "its origin is unknown");
+  require(superblock.source().size() <= kMaxOptionBytes && !has_zero(superblock.source()),
+          "its source is impossible");
+  for (const std::string& option : superblock.options()) {
+    require(!option.empty() && option.front() != '=' && option.size() <= kMaxOptionBytes && !has_zero(option),
+            "an option is impossible");
+  }
+  require(superblock.trees().empty() || (superblock.origin() == image::Superblock::MADE && type == "tmpfs"),
+          "files of what isn't a tmpfs");
+  for (const image::FileTree& tree : superblock.trees()) {
+    require(is_plain_path(tree.path()) && tree.entries_size() > 0, "a tree of files is impossible");
+    for (int i = 0; i < tree.entries_size(); ++i) {
+      with_context([&] { return fmt::format("file {}", tree.entries(i).name()); },
+                   [&] { validate_entry(tree, i); });
+    }
+  }
+}
+
+}  // namespace
+
+void validate_mounts(const ValidationIndex& index) {
+  for (const auto& [id, superblock] : index.superblocks) {
+    with_context([id = id] { return fmt::format("superblock {}", id); },
+                 [&, s = superblock] { validate_superblock(*s); });
+  }
+  for (const auto& [id, space] : index.mount_namespaces) {
+    with_context([id = id] { return fmt::format("mount namespace {}", id); },
+                 [&, s = space] { validate_namespace(*s, index); });
+  }
+}
+
+}  // namespace godwit
