@@ -35,7 +35,7 @@ struct Settings {
   std::vector<std::string> external;         // KIND[WHAT]:NAME
   std::vector<std::string> external_mounts;  // MOUNTPOINT:NAME in a dump, NAME:PATH in a restore
   std::vector<std::string> inherited;        // fd[N]:NAME
-  bool empty_network = false;                 // whoever restores furnishes the network namespace
+  bool empty_network = false;                // whoever restores furnishes the network namespace
   std::vector<std::string> skipped_mounts;
   std::vector<std::string> enabled_file_systems;
 
