@@ -44,9 +44,11 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
                        "Leave the tree stopped, as by SIGSTOP");
   line.flag("--shell-job", options.shell_job,
             "A shell started the tree: session and terminal will be those of whoever restores it");
-  line.option("--external", "KIND[WHAT]:NAME", flags.external,
-              "Not saved: whoever restores hands it over by that name. net[INODE], ipc[...], uts[...], "
-              "cgroup[...]: a namespace; mnt[MOUNTPOINT]: a mount of the tree's");
+  line.option(
+      "--external", "KIND[WHAT]:NAME", flags.external,
+      "Not saved: whoever restores hands it over by that name. net[INODE], ipc[...], uts[...], "
+      "cgroup[...]: a namespace; mnt[MOUNTPOINT]: a mount of the tree's; pipe[INODE]: a pipe whose other "
+      "end is outside");
   line.option("--skip-mnt", "MOUNTPOINT", options.mounts.skip,
               "Leave out this mount of the tree's mount namespace, and all below it");
   line.option("--enable-fs", "TYPE", options.mounts.enable,
@@ -57,8 +59,8 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
   line.flag("--json", flags.json, "Print what was dumped, and how long it took, as JSON");
 }
 
-/// Kinds of namespaces that may be external.
-constexpr std::array<std::string_view, 4> kExternalKinds = {"net", "ipc", "uts", "cgroup"};
+/// What may be external by its inode number.
+constexpr std::array<std::string_view, 5> kExternalKinds = {"net", "ipc", "uts", "cgroup", "pipe"};
 
 /// Sorts what is external: mounts by mount point, namespaces by inode number.
 void sort_external(const std::vector<std::string>& given, DumpOptions& options) {
@@ -73,7 +75,7 @@ void sort_external(const std::vector<std::string>& given, DumpOptions& options) 
       options.external.push_back(one);
     } else {
       throw UsageError(
-          fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts or cgroup, or "
+          fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts, cgroup or pipe, or "
                       "mnt[MOUNTPOINT]:NAME, not '{}'",
                       one));
     }

@@ -44,9 +44,10 @@ void add_options(CommandLine& line, Flags& flags) {
   line.required_option("-D", "DIR", flags.directory, "The checkpoint");
   line.flag("--detach", flags.detach, "Return as soon as the tree runs");
   line.option("--pidfile", "FILE", flags.pidfile, "Write the root's pid there before the tree runs");
-  line.option("--external", "NAME=PATH", flags.external,
-              "Hand over what the dump was told to be external: a namespace such as /run/netns/blue, or what "
-              "is to be mounted");
+  line.option(
+      "--external", "NAME=PATH", flags.external,
+      "Hand over what the dump was told to be external: a namespace such as /run/netns/blue, what is to "
+      "be mounted, a FIFO, or godwit's own descriptor such as /proc/self/fd/3");
   line.option("--root", "DIR", flags.root,
               "The root of the tree's mounts, if it has mounts of its own; by default where it was");
   line.flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");

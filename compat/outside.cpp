@@ -19,7 +19,9 @@ struct External {
 
 External parse(const std::string& text) {
   const size_t open = text.find('[');
-  const size_t close = text.rfind(']');
+  // Names have brackets too: "fd[1]:pipe:[41]". Without a name it ends there: "mnt[]".
+  const size_t close =
+      std::min(text.find("]:", open), text.ends_with(']') ? text.size() - 1 : std::string::npos);
   if (open == std::string::npos || close == std::string::npos || close < open) {
     throw error("external resource '{}' isn't supported", text);
   }
@@ -62,6 +64,8 @@ void set_outside(const Settings& settings, DumpOptions& options) {
       throw error("external resource '{}' isn't supported", text);
     }
   }
+  // Clients name pipes only when they restore.
+  options.external_pipes = true;
   options.empty_network = settings.empty_network;
   options.mounts.skip = settings.skipped_mounts;
   options.mounts.enable = settings.enabled_file_systems;

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dump/dump.h"
 #include "dump/file.h"
 #include "dump/shared_memory.h"
 #include "images-format/descriptor.pb.h"
@@ -44,12 +45,12 @@ struct Description {
 /// What the kinds work with.
 class Context {
  public:
-  Context(FileTable& files_, SharedMemoryTable& shared_memory_, bool shell_job_)
-      : files(files_), shared_memory(shared_memory_), shell_job(shell_job_) {}
+  Context(FileTable& files_, SharedMemoryTable& shared_memory_, const DumpOptions& options_)
+      : files(files_), shared_memory(shared_memory_), options(options_) {}
 
   FileTable& files;
   SharedMemoryTable& shared_memory;
-  const bool shell_job;
+  const DumpOptions& options;
 
   /// Another descriptor, in this process, of the description. Throws Error.
   [[nodiscard]] Fd copy(const Description& description);

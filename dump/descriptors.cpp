@@ -116,8 +116,8 @@ bool is_among(const std::vector<pid_t>& pids, const image::SignalOwner& owner) {
 }  // namespace
 
 struct DescriptorCollector::State {
-  State(FileTable& files, SharedMemoryTable& shared_memory, bool shell_job)
-      : context(files, shared_memory, shell_job), of_kind(kKinds.size()) {}
+  State(FileTable& files, SharedMemoryTable& shared_memory, const DumpOptions& options)
+      : context(files, shared_memory, options), of_kind(kKinds.size()) {}
 
   collecting::Context context;
   FileLockTable locks;
@@ -203,8 +203,9 @@ void DescriptorCollector::State::collect_table(pid_t pid, image::DescriptorTable
   }
 }
 
-DescriptorCollector::DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, bool shell_job)
-    : state_(std::make_unique<State>(files, shared_memory, shell_job)) {}
+DescriptorCollector::DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory,
+                                         const DumpOptions& options)
+    : state_(std::make_unique<State>(files, shared_memory, options)) {}
 
 DescriptorCollector::~DescriptorCollector() = default;
 

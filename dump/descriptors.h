@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "dump/dump.h"
 #include "dump/file.h"
 #include "dump/shared_memory.h"
 #include "images-format/checkpoint_writer.h"
@@ -15,7 +16,7 @@ namespace godwit {
 /// (kcmp(2)), and what each is. The kinds are in dump/descriptor_kind.h's registry.
 class DescriptorCollector {
  public:
-  DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, bool shell_job);
+  DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, const DumpOptions& options);
   ~DescriptorCollector();
 
   /// All descriptors of task `pid`. Tasks that share a table (CLONE_FILES) get the same id.

@@ -58,7 +58,7 @@ class Dump {
                     : CheckpointWriter::create_directory(options.directory, options.writer)),
         copier_(writer_->pages(), options.workers != 0 ? options.workers : cpus()),
         mappings_(files_, shared_memory_),
-        descriptors_(files_, shared_memory_, options.shell_job) {
+        descriptors_(files_, shared_memory_, options) {
     raise_descriptor_limit();
     header_.set_root_pid(options.pid);
     cgroups_ = read_cgroups(options.pid);

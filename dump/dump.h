@@ -21,9 +21,11 @@ struct DumpOptions {
   int directory_fd = -1;
   enum class After { Kill, LeaveRunning, LeaveStopped };
   After after = After::Kill;  // what becomes of the tree once the checkpoint is complete
-  /// Resources that aren't kept: whoever restores hands them over by name. "net[INODE]:NAME",
-  /// "pid[INODE]:NAME".
+  /// Resources that aren't kept: whoever restores hands them over by name. "net[INODE]:NAME" and other kinds
+  /// of namespaces; "pipe[INODE]:NAME" for a pipe whose other end is outside.
   std::vector<std::string> external;
+  /// Any pipe whose other end is outside is external, under its own name ("pipe:[INODE]").
+  bool external_pipes = false;
   /// Of the tree's network namespace nothing is kept but whether its loopback device is up: whoever restores
   /// furnishes it.
   bool empty_network = false;

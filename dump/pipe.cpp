@@ -11,6 +11,7 @@
 #include "dump/descriptor_kind.h"
 #include "images-format/pipe.pb.h"
 #include "kernel/error.h"
+#include "kernel/log.h"
 
 namespace godwit::collecting {
 
@@ -88,15 +89,29 @@ short poll_now(int fd) {
   return ::poll(&poll, 1, 0) > 0 ? poll.revents : short{0};
 }
 
-/// Throws a refusal unless the end that nobody in the tree has is closed.
-void check_other_end(const Description& end, int copy, bool empty, const Tap& tap) {
+/// The end that nobody in the tree has is closed.
+bool is_other_end_closed(const Description& end, int copy, bool empty, const Tap& tap) {
   const short state = poll_now(copy);
-  const bool closed =
-      can_read(end) ? (state & POLLHUP) != 0 || (empty && tap.has_no_writer(copy)) : (state & POLLERR) != 0;
-  if (!closed) {
-    throw refusal("{}, whose other end is outside the tree,", end.name())
-        .hint("dump a process above both ends, or lead that descriptor to a file first");
+  return can_read(end) ? (state & POLLHUP) != 0 || (empty && tap.has_no_writer(copy))
+                       : (state & POLLERR) != 0;
+}
+
+[[noreturn]] void refuse_other_end(const Description& end) {
+  throw refusal("{}, whose other end is outside the tree,", end.name())
+      .hint(fmt::format("dump a process above both ends, lead that descriptor to a file first, or say "
+                        "--external pipe[{}]:NAME and hand over another at the restore",
+                        end.info.inode));
+}
+
+/// Under which name whoever restores hands over a pipe whose other end is outside; empty: under none.
+std::string external_name(uint64_t inode, const DumpOptions& options) {
+  const std::string prefix = fmt::format("pipe[{}]:", inode);
+  for (const std::string& external : options.external) {
+    if (external.starts_with(prefix)) {
+      return external.substr(prefix.size());
+    }
   }
+  return options.external_pipes ? fmt::format("pipe:[{}]", inode) : "";
 }
 
 std::unique_ptr<image::Pipe> collect_pipe(const std::vector<const Description*>& ends, Context& context,
@@ -121,16 +136,22 @@ std::unique_ptr<image::Pipe> collect_pipe(const std::vector<const Description*>&
   }
   record->set_uid(status.st_uid);
   record->set_gid(status.st_gid);
-  if (!has_reader || !has_writer) {
-    check_other_end(seen, copy.get(), waiting == 0, tap);
+  if ((!has_reader || !has_writer) && !is_other_end_closed(seen, copy.get(), waiting == 0, tap)) {
+    record->set_external(external_name(seen.info.inode, context.options));
+    if (record->external().empty() || is_fifo(seen)) {
+      refuse_other_end(seen);
+    }
   }
   bool packets = false;
   for (const Description* end : ends) {
     end->fill(*record->add_ends()->mutable_open_file());
     packets = packets || (can_write(*end) && (end->info.flags & O_DIRECT) != 0);
   }
+  if (!record->external().empty() && has_reader && waiting > 0) {
+    log::warning("{}: {} bytes wait in it, and stay in the pipe that is there now", seen.name(), waiting);
+  }
   // What nobody can read any more doesn't matter.
-  if (has_reader && waiting > 0) {
+  if (record->external().empty() && has_reader && waiting > 0) {
     std::vector<uint32_t> pieces;
     record->set_data(tap.peek(copy.get(), record->capacity(), seen.name(), pieces));
     if (packets) {

@@ -66,7 +66,7 @@ Terminal terminal_of(pid_t pid) {
 }
 
 void check(const Description& description, Context& context) {
-  if (!context.shell_job) {
+  if (!context.options.shell_job) {
     throw Error(fmt::format("{} is a terminal", description.name()), 0,
                 "--shell-job keeps a job with the terminal of its shell");
   }

@@ -69,6 +69,8 @@ void validate_pipe(const image::Pipe& pipe, const ValidationIndex& index) {
           pipe.capacity());
   require(pipe.data().size() <= pipe.capacity(), "{} bytes are in it, its capacity is {}", pipe.data().size(),
           pipe.capacity());
+  require(pipe.external().empty() || (pipe.data().empty() && pipe.fifo_file_id() == 0),
+          "it is external, and has content or a name");
   const auto in_packets = std::accumulate(pipe.packets().begin(), pipe.packets().end(), uint64_t{0});
   require(pipe.packets().empty() || in_packets == pipe.data().size(),
           "its packets have {} bytes, its data {}", in_packets, pipe.data().size());

@@ -51,8 +51,19 @@ void emit_owner(ScriptBuilder& script, Arg descriptor, uint32_t uid, uint32_t gi
 }
 
 Slot MakeContext::reopen(int number, uint32_t flags) {
-  const uint64_t path = script.string(fmt::format("/proc/self/fd/{}", number));
-  return script.call_to_slot("open it again", SYS_openat, {AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY});
+  return open_again(script, number, static_cast<int>(flags) | O_CLOEXEC | O_NOCTTY, outside_.own_descriptors);
+}
+
+Slot MakeContext::open(uint32_t file_id, int flags) {
+  return files.open(script, file_id, flags, outside_.own_descriptors);
+}
+
+int MakeContext::external(const std::string& name) const {
+  const auto found = outside_.external.find(name);
+  if (found == outside_.external.end()) {
+    throw error("nothing was handed over as {}", name);
+  }
+  return found->second;
 }
 
 }  // namespace godwit::making

@@ -27,20 +27,31 @@ class Destination {
   virtual void deliver(uint32_t open_file_id, Arg descriptor) = 0;
 };
 
+/// What descriptors of this process a script may use besides.
+struct OutsideDescriptors {
+  /// What was handed over, by name, at numbers that tasks inherit.
+  const std::map<std::string, int>& external;
+  /// /proc/self/fd, for scripts that run in this process, whose mount namespace may not be the one of its
+  /// /proc; -1 for those of tasks.
+  int own_descriptors = -1;
+};
+
 /// What a kind's `make` works with. All that it makes must be close-on-exec or closed again: numbers that
 /// the image uses are still to be filled. A freshly made descriptor may get a number that the image uses,
 /// so a second one may only be made when the first has been delivered, closed, or moved out of the way.
 class MakeContext {
  public:
   MakeContext(ScriptBuilder& script_, const FileOpener& files_, const std::map<uint32_t, int>& shared_memory_,
-              BoundNames& names_, Destination& destination, int first_scratch, std::string_view boot_id)
+              BoundNames& names_, Destination& destination, int first_scratch, std::string_view boot_id,
+              const OutsideDescriptors& outside)
       : script(script_),
         files(files_),
         shared_memory(shared_memory_),
         names(names_),
         destination_(destination),
         first_scratch_(first_scratch),
-        boot_id_(boot_id) {}
+        boot_id_(boot_id),
+        outside_(outside) {}
 
   ScriptBuilder& script;
   const FileOpener& files;
@@ -61,13 +72,18 @@ class MakeContext {
   void set_flags(Arg descriptor, const image::OpenFile& file, uint32_t made_with);
   /// Of the dump.
   [[nodiscard]] std::string_view boot_id() const { return boot_id_; }
-  /// Emits the opening of "/proc/self/fd/`number`".
+  /// Emits the opening of what `number` is of.
   [[nodiscard]] Slot reopen(int number, uint32_t flags);
+  /// As FileOpener::open.
+  [[nodiscard]] Slot open(uint32_t file_id, int flags);
+  /// The number of what was handed over under that name. Throws Error.
+  [[nodiscard]] int external(const std::string& name) const;
 
  private:
   Destination& destination_;
   int first_scratch_;
   std::string_view boot_id_;
+  OutsideDescriptors outside_;
 };
 inline constexpr int kScratchNumbers = 8;
 
@@ -103,6 +119,12 @@ struct ConcludeContext {
 /// Whether a checkpoint with this boot id was made under this boot of this machine.
 [[nodiscard]] bool is_same_boot(std::string_view boot_id);
 
+/// A record's descriptions are handed over by whoever restores.
+struct External {
+  std::string name;  // empty: they aren't
+  int access = 0;    // O_RDONLY, O_WRONLY or O_RDWR
+};
+
 /// A kind of open file description. One record may make several (the ends of a pipe).
 struct Kind {
   RecordType type;
@@ -119,6 +141,8 @@ struct Kind {
   bool (*concludes)(const google::protobuf::Message&) = nullptr;
   /// Id of the file that a record's descriptions are of; 0: none. Null: there never is one.
   uint32_t (*file_id)(const google::protobuf::Message&) = nullptr;
+  /// Null: none ever is.
+  External (*external)(const google::protobuf::Message&) = nullptr;
 };
 
 /// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.

@@ -69,8 +69,9 @@ struct DescriptorPlan::State {
   int first_free;            // what is made for tasks to inherit gets numbers from here
   int end_of_free;           // up to here
   int first_scratch = 0;
-  std::vector<int> in_place;  // numbers of the image at which tasks inherit what belongs there
-  std::vector<int> made;      // descriptors of this process for tasks to inherit
+  std::vector<int> in_place;            // numbers of the image at which tasks inherit what belongs there
+  std::vector<int> made;                // descriptors of this process for tasks to inherit
+  std::map<std::string, int> external;  // handed over, by name
   BoundNames names;
 
   State(const CheckpointImage& image, uint64_t limit);

@@ -9,6 +9,8 @@
 #include <climits>
 
 #include "kernel/error.h"
+#include "kernel/fd.h"
+#include "kernel/fdinfo.h"
 #include "kernel/pidfd.h"
 #include "parasite/native.h"
 #include "restore/descriptor_kind.h"
@@ -187,6 +189,25 @@ void close_all_but(const std::vector<int>& kept, const State& state, ScriptBuild
   close_until(INT_MAX - 1);
 }
 
+/// At the first free number from `first` up, as tasks inherit it.
+int open_at_number(const std::string& path, int access, int first) {
+  constexpr std::string_view kOwn = "/proc/self/fd/";
+  Fd opened;
+  int from = -1;
+  if (path.starts_with(kOwn)) {
+    from = parse_number<int32_t>(std::string_view(path).substr(kOwn.size()), 10, "descriptor");
+  } else {
+    // Opening a FIFO may wait for the other side.
+    opened = open_file(path, access | O_NONBLOCK | O_NOCTTY);
+    from = opened.get();
+  }
+  const int number = ::fcntl(from, F_DUPFD, first);
+  if (number < 0) {
+    throw errno_error("cannot keep {} for tasks to inherit", path);
+  }
+  return number;
+}
+
 bool is_free(int number) {
   return ::fcntl(number, F_GETFD) < 0;
 }
@@ -243,8 +264,31 @@ int DescriptorPlan::next_descriptor() const {
   return state_->first_scratch + kScratchNumbers;
 }
 
+int DescriptorPlan::open_external(const std::map<std::string, std::string>& paths, int first_descriptor) {
+  State& state = *state_;
+  for (const Unit& unit : state.units) {
+    if (unit.kind->external == nullptr) {
+      continue;
+    }
+    const auto [name, access] = unit.kind->external(*unit.record);
+    if (name.empty() || state.external.contains(name)) {
+      continue;
+    }
+    const auto path = paths.find(name);
+    if (path == paths.end()) {
+      throw error("{} was dumped as external", state.name(unit))
+          .hint(fmt::format("hand one over under the name {}", name));
+    }
+    const int number = open_at_number(path->second, access, first_descriptor);
+    state.made.push_back(number);
+    state.external[name] = number;
+    first_descriptor = number + 1;
+  }
+  return first_descriptor;
+}
+
 void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_t, int>& shared_memory,
-                                 int first_descriptor) {
+                                 int first_descriptor, int own_descriptors) {
   State& state = *state_;
   state.first_scratch = first_descriptor;
   give_up_taken_places(state);
@@ -279,7 +323,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
     ScriptBuilder script = native.script();
     InheritedPlace place(script, state);
     making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
-                                state.boot_id);
+                                state.boot_id, {state.external, own_descriptors});
     for (; next != shared.end() && script.size() < kNativeBatch; ++next) {
       state.set_subject(script, **next);
       (*next)->kind->make(*(*next)->record, context);
@@ -319,7 +363,7 @@ void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, 
     }
   }
   making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
-                              state.boot_id);
+                              state.boot_id, {state.external});
   for (const size_t i : table->units) {
     const Unit& unit = state.units[i];
     state.set_subject(script, unit);

@@ -25,6 +25,11 @@ class DescriptorPlan {
   explicit DescriptorPlan(const CheckpointImage& image, uint64_t limit = UINT64_MAX);
   ~DescriptorPlan();
 
+  /// Opens what the image's records were told to be external, for tasks to inherit, at numbers from
+  /// `first_descriptor` up. `paths`: by name; "/proc/self/fd/N" is this process's own descriptor. Returns the
+  /// next free number. Throws Error that names what is missing. They are closed by the destructor.
+  int open_external(const std::map<std::string, std::string>& paths, int first_descriptor);
+
   /// Runs the makers of what several descriptor tables share, in this process, for tasks to inherit: at its
   /// own number if that is the same in all of them, otherwise at numbers from `first_descriptor` up, which
   /// the image doesn't use.
@@ -32,8 +37,10 @@ class DescriptorPlan {
   /// All numbers from there on must be free and stay so: the tasks use the next ones while they make theirs
   /// (see next_descriptor). Raises this process's soft limit of descriptors if that is needed, which tasks
   /// inherit. Throws Error. The descriptors are closed by the destructor.
+  /// `own_descriptors`: /proc/self/fd (O_PATH) where this process has another mount namespace now; -1: it
+  /// hasn't.
   void make_shared(const FileOpener& files, const std::map<uint32_t, int>& shared_memory,
-                   int first_descriptor);
+                   int first_descriptor, int own_descriptors = -1);
 
   /// Emits the filling of a task's table, in which is only what it inherited from the coordinator. What lies
   /// above the image's numbers is for the caller to close, before `finish`.

@@ -140,7 +140,16 @@ void FileOpener::make_ghost(const CheckpointImage& image, const image::File& fil
                });
 }
 
-Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags) const {
+Slot open_again(ScriptBuilder& script, int number, int flags, int own_descriptors) {
+  if (own_descriptors >= 0) {
+    return script.call_to_slot("open it again", SYS_openat,
+                               {own_descriptors, script.string(std::to_string(number)), flags});
+  }
+  const uint64_t path = script.string(fmt::format("/proc/self/fd/{}", number));
+  return script.call_to_slot("open it again", SYS_openat, {AT_FDCWD, path, flags});
+}
+
+Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags, int own_descriptors) const {
   const image::File& record = file(file_id);
   const auto ghost = ghosts_.find(file_id);
   flags |= O_CLOEXEC | O_NOCTTY;
@@ -153,8 +162,7 @@ Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags) const 
     return script.call_to_slot("open it", SYS_openat, {AT_FDCWD, script.string(record.path()), flags});
   }
   flags &= ~O_NOFOLLOW;  // the way there is a link of /proc
-  const uint64_t path = script.string(fmt::format("/proc/self/fd/{}", ghost->second));
-  return script.call_to_slot("open it", SYS_openat, {AT_FDCWD, path, flags});
+  return open_again(script, ghost->second, flags, own_descriptors);
 }
 
 const image::File& FileOpener::file(uint32_t file_id) const {

@@ -9,6 +9,10 @@
 
 namespace godwit {
 
+/// Emits the opening of what descriptor `number` of the process that runs the script is of. `flags`: O_*.
+/// `own_descriptors`: see FileOpener::open.
+[[nodiscard]] Slot open_again(ScriptBuilder& script, int number, int flags, int own_descriptors = -1);
+
 /// How the files of a checkpoint are opened again.
 class FileOpener {
  public:
@@ -23,7 +27,8 @@ class FileOpener {
 
   /// Emits the opening of a file by the process that runs the script. `flags`: O_*. A regular file is opened
   /// with O_NONBLOCK besides.
-  [[nodiscard]] Slot open(ScriptBuilder& script, uint32_t file_id, int flags) const;
+  /// `own_descriptors`: /proc/self/fd as a descriptor, where that process may have no such path.
+  [[nodiscard]] Slot open(ScriptBuilder& script, uint32_t file_id, int flags, int own_descriptors = -1) const;
   [[nodiscard]] const image::File& file(uint32_t file_id) const;
   /// One above the highest descriptor number used.
   [[nodiscard]] int next_descriptor() const { return next_descriptor_; }

@@ -55,12 +55,12 @@ void fill(const image::Pipe& record, MakeContext& context, int writer) {
 
 void make_fifo(const image::Pipe& record, MakeContext& context) {
   // With both ends open no opening waits for the other side.
-  const Slot opened = context.files.open(context.script, record.fifo_file_id(), O_RDWR | O_NONBLOCK);
+  const Slot opened = context.open(record.fifo_file_id(), O_RDWR | O_NONBLOCK);
   const int both = context.move_away(opened, 0);
   fill(record, context, both);
   for (const image::PipeEnd& end : record.ends()) {
     const auto flags = static_cast<int>(end.open_file().flags());
-    context.deliver(end.open_file(), context.files.open(context.script, record.fifo_file_id(), flags));
+    context.deliver(end.open_file(), context.open(record.fifo_file_id(), flags));
   }
   context.close(both);
 }
@@ -99,13 +99,43 @@ void make_pipe(const image::Pipe& record, MakeContext& context) {
   finish(first_writer, writer, O_NONBLOCK | packets);
 }
 
+/// The first description is what was handed over, others are opened through it.
+void take_external(const image::Pipe& record, MakeContext& context) {
+  const int given = context.external(record.external());
+  bool taken = false;
+  for (const image::PipeEnd& end : record.ends()) {
+    const image::OpenFile& file = end.open_file();
+    if (taken) {
+      context.deliver(file, context.reopen(given, file.flags()));
+      continue;
+    }
+    taken = true;
+    const Slot copy =
+        context.script.call_to_slot("take what was handed over", SYS_fcntl, {given, F_DUPFD_CLOEXEC, 0});
+    const int number = context.move_away(copy, 0);
+    context.script.call("set file status flags", SYS_fcntl,
+                        {number, F_SETFL, file.flags() & (O_APPEND | O_NONBLOCK | O_DIRECT)});
+    context.deliver(file, number);
+  }
+}
+
 void make(const google::protobuf::Message& message, MakeContext& context) {
   const auto& record = static_cast<const image::Pipe&>(message);
+  if (!record.external().empty()) {
+    take_external(record, context);
+    return;
+  }
   if (record.fifo_file_id() != 0) {
     make_fifo(record, context);
   } else {
     make_pipe(record, context);
   }
+}
+
+External external(const google::protobuf::Message& message) {
+  const auto& record = static_cast<const image::Pipe&>(message);
+  const uint32_t flags = record.ends_size() > 0 ? record.ends(0).open_file().flags() : 0;
+  return {record.external(), static_cast<int>(flags & O_ACCMODE)};
 }
 
 uint32_t file_id(const google::protobuf::Message& message) {
@@ -114,6 +144,7 @@ uint32_t file_id(const google::protobuf::Message& message) {
 
 }  // namespace
 
-constinit const Kind kPipe{RecordType::Pipe, "pipe", open_files, make, nullptr, nullptr, nullptr, file_id};
+constinit const Kind kPipe{RecordType::Pipe, "pipe",  open_files, make,    nullptr,
+                           nullptr,          nullptr, file_id,    external};
 
 }  // namespace godwit::making

@@ -13,7 +13,7 @@ namespace {
 void make(const google::protobuf::Message& message, MakeContext& context) {
   const auto& record = static_cast<const image::RegularFile&>(message);
   const uint32_t flags = record.open_file().flags();
-  const Slot file = context.files.open(context.script, record.file_id(), static_cast<int>(flags));
+  const Slot file = context.open(record.file_id(), static_cast<int>(flags));
   if (record.position() != 0 && (flags & O_PATH) == 0) {
     context.script.call("set the position", SYS_lseek, {file, record.position(), SEEK_SET});
   }

@@ -1,5 +1,6 @@
 #include "restore/restore.h"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
@@ -231,12 +232,16 @@ class Restore {
   }
 
   void make_shared_objects() {
+    const int next = descriptors_.open_external(options_.external, shared_memory_.next_descriptor());
     std::optional<InsideTheTree> inside;
+    Fd own_descriptors;
     if (first_) {
+      own_descriptors = open_file("/proc/self/fd", O_PATH | O_DIRECTORY);
       inside.emplace(plan_, *first_);
     }
-    files_.emplace(image_, shared_memory_.next_descriptor());
-    descriptors_.make_shared(*files_, shared_memory_.descriptors(), files_->next_descriptor());
+    files_.emplace(image_, next);
+    descriptors_.make_shared(*files_, shared_memory_.descriptors(), files_->next_descriptor(),
+                             own_descriptors.get());
   }
 
   struct NodeState {

@@ -36,14 +36,18 @@ class Runc : public testing::Test {
         "cp /bin/busybox rootfs/bin/ && ln -s busybox rootfs/bin/sh && ln -s busybox rootfs/bin/usleep && " +
         "runc spec && python3 -c 'import json; c = json.load(open(\"config.json\")); " +
         "c[\"process\"][\"terminal\"] = False; c[\"root\"][\"readonly\"] = False; " +
-        "c[\"process\"][\"args\"] = [\"/bin/sh\", \"-c\", \"i=0; while :; do i=$((i+1)); echo $i >/count; " +
+        "c[\"process\"][\"args\"] = [\"/bin/sh\", \"-c\", \"i=0; while :; do i=$((i+1)); echo $i >/count; "
+        "echo $i; " +
         "usleep 20000; done\"]; json.dump(c, open(\"config.json\", \"w\"))'");
     ASSERT_TRUE(made.ok()) << made.output;
-    // The container's standard descriptors are runc's: a file outside couldn't be reached from inside again.
-    const Outcome started = shell("runc --root '" + state_.path() + "/runc' run --bundle '" + bundle_.path() +
-                                  "' --detach " + name_ + " >/dev/null 2>&1");
-    ASSERT_TRUE(started.ok()) << started.output;
-    ASSERT_TRUE(counts());
+    if (std::string_view(testing::UnitTest::GetInstance()->current_test_info()->name()) != "Attached") {
+      // The container's standard descriptors are runc's: a file outside couldn't be reached from inside
+      // again.
+      const Outcome started = shell("runc --root '" + state_.path() + "/runc' run --bundle '" +
+                                    bundle_.path() + "' --detach " + name_ + " >/dev/null 2>&1");
+      ASSERT_TRUE(started.ok()) << started.output;
+      ASSERT_TRUE(counts());
+    }
   }
 
   void TearDown() override {
@@ -115,6 +119,26 @@ TEST_F(Runc, LeaveRunning) {
     ASSERT_TRUE(outcome.ok()) << outcome.output;
     EXPECT_TRUE(godwit({"verify", state_ / "images"}).ok());
   }
+}
+
+/// runc stays and passes on what the container writes into pipes of runc's.
+TEST_F(Runc, Attached) {
+  const auto attach = [&](const std::string& arguments, const std::string& output) {
+    // The shell ends at once, and leaves runc to the reaper.
+    return shell("runc --root '" + state_.path() + "/runc' " + arguments + " " + name_ + " >'" + output +
+                 "' 2>&1 &");
+  };
+  ASSERT_TRUE(attach("run --bundle '" + bundle_.path() + "'", state_ / "before").ok());
+  ASSERT_TRUE(counts());
+  const Outcome dumped = checkpoint("");
+  ASSERT_TRUE(dumped.ok()) << dumped.output;
+  const int before = count();
+  ASSERT_TRUE(
+      attach("restore " + directories() + "--bundle '" + bundle_.path() + "'", state_ / "after").ok());
+  EXPECT_TRUE(counts());
+  const auto written = [&] { return std::atoi(try_read(state_ / "after").value_or("").c_str()); };
+  EXPECT_TRUE(wait_until([&] { return written() > 0; }, 10));
+  EXPECT_GE(written(), before) << "the first line that the new pipe brought";
 }
 
 TEST_F(Runc, CheckpointAndRestoreThreeTimes) {

@@ -107,7 +107,8 @@ void dump_descriptors(pid_t first, pid_t second, MemoryWriter& writer) {
   FileTable files;
   SharedMemoryTable shared_memory;
   MemoryObjectIds ids;
-  DescriptorCollector collector(files, shared_memory, false);
+  const DumpOptions options;
+  DescriptorCollector collector(files, shared_memory, options);
   image::Checkpoint header;
   header.set_boot_id(read_file("/proc/sys/kernel/random/boot_id").substr(0, 36));
   writer.add(header);
