@@ -1,0 +1,127 @@
+// Podman on runc, as Debian has both, with our criu first in PATH.
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "tests/e2e/harness.h"
+#include "tests/e2e/proc.h"
+#include "tests/e2e/real_program.h"
+
+namespace godwit::e2e {
+
+namespace {
+
+/// A container of busybox that counts: into its own file system, and to its output, which conmon keeps.
+class Podman : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* program : {"/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"}) {
+      if (!have_program(program)) {
+        GTEST_SKIP() << program << " is needed";
+      }
+    }
+    const Outcome imported =
+        shell("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
+              "for name in sh cat usleep; do ln -s busybox fs/bin/$name; done && tar -C fs -cf fs.tar . && " +
+              podman_ + " import fs.tar counter");
+    ASSERT_TRUE(imported.ok()) << imported.words();
+    const Outcome started = podman(
+        "run -d --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --name first counter "
+        "/bin/sh -c "
+        "'i=0; while :; do i=$((i+1)); echo $i >/count; echo $i; usleep 20000; done'");
+    if (!started.ok()) {
+      GTEST_SKIP() << "podman can't run a container here: " << started.words();
+    }
+    ASSERT_TRUE(counts("first"));
+  }
+
+  void TearDown() override {
+    for (const char* name : {"first", "second"}) {
+      static_cast<void>(podman(std::string("rm --force --time 0 --ignore ") + name));
+    }
+    // Its storage is mounted on itself, and stays so.
+    std::vector<std::string> places;
+    for (const std::string& line : lines_of(try_read("/proc/self/mountinfo").value_or(""))) {
+      const std::string place = words_of(line).at(4);
+      if (place.starts_with(state_.path())) {
+        places.push_back(place);
+      }
+    }
+    for (auto place = places.rbegin(); place != places.rend(); ++place) {
+      ::umount2(place->c_str(), MNT_DETACH);
+    }
+  }
+
+  static Outcome shell(const std::string& command) {
+    const std::string criu = CRIU_BINARY;
+    return run({"/bin/sh", "-c",
+                "export PATH=" + criu.substr(0, criu.rfind('/')) +
+                    ":/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin; " + command + " </dev/null"});
+  }
+  /// What it prints goes to a file: conmon, which stays, would hold a pipe of ours.
+  Outcome podman(const std::string& arguments) const {
+    const std::string output = state_ / "output";
+    Outcome outcome = shell(podman_ + " " + arguments + " >'" + output + "' 2>&1");
+    outcome.output += try_read(output).value_or("");
+    return outcome;
+  }
+
+  int count(const std::string& name) const {
+    return std::atoi(podman("exec " + name + " cat /count").output.c_str());
+  }
+  bool counts(const std::string& name) const {
+    const int before = count(name);
+    return wait_until([&] { return count(name) > before; }, 10);
+  }
+  int last_line(const std::string& name) const {
+    return std::atoi(podman("logs --tail 1 " + name).output.c_str());
+  }
+
+  Reaper reaper_;
+  TemporaryDirectory state_;
+  const std::string podman_ = "podman --root '" + state_.path() + "/root' --runroot '" + state_.path() +
+                              "/run' --runtime runc --cgroup-manager cgroupfs --events-backend file";
+};
+
+TEST_F(Podman, InPlaceThreeTimes) {
+  for (int round = 0; round < 3; ++round) {
+    const Outcome dumped = podman("container checkpoint --print-stats first");
+    ASSERT_TRUE(dumped.ok()) << dumped.words();
+    EXPECT_NE(dumped.output.find("\"pages_written\""), std::string::npos) << dumped.output;
+    const int before = last_line("first");
+    const Outcome restored = podman("container restore --print-stats first");
+    ASSERT_TRUE(restored.ok()) << restored.words();
+    EXPECT_NE(restored.output.find("\"pages_restored\""), std::string::npos) << restored.output;
+    EXPECT_TRUE(counts("first"));
+    EXPECT_GE(count("first"), before) << "it goes on where it was";
+    EXPECT_TRUE(wait_until([&] { return last_line("first") > before; }, 10)) << "its output goes on";
+  }
+}
+
+TEST_F(Podman, ExportedAndImportedUnderAnotherName) {
+  const std::string file = state_ / "container.tar.gz";
+  const Outcome dumped = podman("container checkpoint --export '" + file + "' first");
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+  const int before = last_line("first");
+  ASSERT_TRUE(podman("rm first").ok());
+  const Outcome restored = podman("container restore --import '" + file + "' --name second");
+  ASSERT_TRUE(restored.ok()) << restored.words();
+  EXPECT_TRUE(counts("second"));
+  EXPECT_GE(count("second"), before);
+}
+
+TEST_F(Podman, LeaveRunning) {
+  for (int round = 0; round < 2; ++round) {
+    const Outcome dumped = podman("container checkpoint --leave-running first");
+    ASSERT_TRUE(dumped.ok()) << dumped.words();
+    EXPECT_TRUE(counts("first"));
+  }
+}
+
+}  // namespace
+
+}  // namespace godwit::e2e
