@@ -15,6 +15,7 @@
 #include "dump/header.h"
 #include "dump/interview.h"
 #include "dump/mapping.h"
+#include "dump/maps_reader.h"
 #include "dump/memory.h"
 #include "dump/private_pages.h"
 #include "dump/task_tree.h"
@@ -56,7 +57,8 @@ class Dump {
                     ? CheckpointWriter::create_in_directory(options.directory_fd, options.directory,
                                                             options.writer)
                     : CheckpointWriter::create_directory(options.directory, options.writer)),
-        copier_(writer_->pages(), options.workers != 0 ? options.workers : cpus()),
+        workers_(options.workers != 0 ? options.workers : cpus()),
+        copier_(writer_->pages(), workers_),
         mappings_(files_, shared_memory_),
         descriptors_(files_, shared_memory_, options) {
     raise_descriptor_limit();
@@ -75,6 +77,7 @@ class Dump {
     if (callbacks_.frozen) {
       callbacks_.frozen();
     }
+    maps_reader_.start(freezer.tasks(), workers_ > 1);
     tell("collect");
     collect(freezer);
     copy_memory();
@@ -185,6 +188,7 @@ class Dump {
     task.mm.set_memory_object(object_ids_.next());
     task.record.set_mm_id(task.mm.id());
     collect_mm(pid, task.frozen->stat, task.mm);
+    task.maps = maps_reader_.take(pid);
     mappings_.collect(task);
     task.mm.set_exe_file_id(files_.add(fmt::format("/proc/{}/exe", pid), true));
   }
@@ -314,6 +318,8 @@ class Dump {
   std::unique_ptr<CheckpointWriter> writer_;
   MemoryObjectIds object_ids_;
   uint32_t last_mm_id_ = 0;
+  unsigned workers_;
+  MapsReader maps_reader_;
   MemoryCopier copier_;
   FileTable files_;
   SharedMemoryTable shared_memory_;

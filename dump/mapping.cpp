@@ -97,7 +97,6 @@ MappingCollector::MappingCollector(FileTable& files, SharedMemoryTable& shared_m
 }
 
 void MappingCollector::collect(TaskState& task) {
-  task.maps = procfs::read_smaps(task.pid());
   for (const Map& map : task.maps) {
     if (map.start == kVsyscall) {
       continue;

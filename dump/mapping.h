@@ -18,8 +18,7 @@ class MappingCollector {
  public:
   /// Finds out which device the kernel's internal tmpfs is: make it before anything is frozen.
   MappingCollector(FileTable& files, SharedMemoryTable& shared_memory);
-  /// Reads the mappings of a task into `task.maps`, and describes them in `task.mm`. Throws Error that names
-  /// the mapping for what isn't supported.
+  /// Describes `task.maps` in `task.mm`. Throws Error that names the mapping for what isn't supported.
   void collect(TaskState& task);
 
  private:
