@@ -28,6 +28,7 @@ class Interview {
         parasite_(task.frozen->threads, task.maps, finder, address_, bytes()) {}
 
   void start() {
+    note_future_locks();
     for (ThreadState& thread : task_.threads) {
       ScriptBuilder& script = scripts_.emplace_back(parasite_.next_script_address());
       if (thread.tid == task_.pid()) {
@@ -36,7 +37,6 @@ class Interview {
       ask_thread(script, *thread.record);
       parasite_.start(thread.tid, script);
     }
-    note_future_locks();  // while they run
   }
 
   void finish() {

@@ -1,7 +1,6 @@
 #include "parasite/remote_call.h"
 
 #include <elf.h>
-#include <sched.h>
 #include <sys/auxv.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -108,19 +107,6 @@ std::optional<uint64_t> search_code(pid_t pid, const RemoteMemory& memory) {
   return std::nullopt;
 }
 
-/// waitpid(2) that looks for a while before it sleeps: a stop is some ten microseconds away, and to be woken
-/// up takes longer than that where a core has nothing else to do.
-pid_t wait_for_change(pid_t tid, int& status) {
-  constexpr int kLooks = 40;
-  for (int i = 0; i < kLooks; ++i) {
-    if (const pid_t changed = ::waitpid(tid, &status, __WALL | WNOHANG); changed != 0) {
-      return changed;
-    }
-    ::sched_yield();
-  }
-  return ::waitpid(tid, &status, __WALL);
-}
-
 }  // namespace
 
 ThreadContext ThreadContext::of(pid_t tid) {
@@ -145,7 +131,7 @@ void ThreadContext::put_back(pid_t thread) const {
 int wait_for_stop(pid_t tid) {
   for (;;) {
     int status = 0;
-    if (wait_for_change(tid, status) < 0) {
+    if (::waitpid(tid, &status, __WALL) < 0) {
       if (errno == EINTR) {
         continue;
       }

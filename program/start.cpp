@@ -23,15 +23,32 @@ inline void populate(uint64_t start, uint64_t end, int advice) {
                : "rcx", "r11", "memory");
 }
 
+/// Where the tables begin by which exceptions unwind, which the linker puts behind all code and constants;
+/// `end` if that isn't in [start, end). Only failures need them, a seventh of the program.
+inline uint64_t unwinding_tables(const Elf64_Phdr* segments, uint64_t start, uint64_t end) {
+  for (int i = 0; i < __ehdr_start.e_phnum; ++i) {
+    const uint64_t tables = segments[i].p_vaddr;
+    if (segments[i].p_type == PT_GNU_EH_FRAME && start <= tables && tables < end) {
+      return tables;
+    }
+  }
+  return end;
+}
+
 }  // namespace
 
 extern "C" [[gnu::used]] void godwit_map_at_once() {
-  const auto* segment = reinterpret_cast<const Elf64_Phdr*>(reinterpret_cast<const char*>(&__ehdr_start) +
-                                                            __ehdr_start.e_phoff);
-  for (int i = 0; i < __ehdr_start.e_phnum; ++i, ++segment) {
-    if (segment->p_type == PT_LOAD) {
-      populate(segment->p_vaddr, segment->p_vaddr + segment->p_memsz,
-               (segment->p_flags & PF_W) != 0 ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+  const auto* segments = reinterpret_cast<const Elf64_Phdr*>(reinterpret_cast<const char*>(&__ehdr_start) +
+                                                             __ehdr_start.e_phoff);
+  for (int i = 0; i < __ehdr_start.e_phnum; ++i) {
+    const Elf64_Phdr& segment = segments[i];
+    const uint64_t end = segment.p_vaddr + segment.p_memsz;
+    if (segment.p_type == PT_LOAD) {
+      if ((segment.p_flags & PF_W) != 0) {
+        populate(segment.p_vaddr, end, MADV_POPULATE_WRITE);
+      } else {
+        populate(segment.p_vaddr, unwinding_tables(segments, segment.p_vaddr, end), MADV_POPULATE_READ);
+      }
     }
   }
 }
