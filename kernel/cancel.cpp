@@ -9,14 +9,17 @@ namespace godwit {
 
 namespace {
 volatile std::sig_atomic_t noted_signal = 0;
-void note(int signal) {
+volatile std::sig_atomic_t noted_code = 0;
+void note(int signal, siginfo_t* info, void*) {
   noted_signal = signal;
+  noted_code = info->si_code;
 }
 }  // namespace
 
 void note_termination_signals() {
   struct sigaction action {};
-  action.sa_handler = note;
+  action.sa_sigaction = note;
+  action.sa_flags = SA_SIGINFO;
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     struct sigaction before {};
     ::sigaction(signal, &action, &before);
@@ -32,6 +35,10 @@ void note_termination_signals() {
 
 int termination_signal() {
   return noted_signal;
+}
+
+bool termination_signal_is_a_terminals() {
+  return noted_code == SI_KERNEL;
 }
 
 void check_cancelled() {

@@ -10,6 +10,8 @@ namespace godwit {
 void note_termination_signals();
 /// The signal that asked for an end; 0: none.
 [[nodiscard]] int termination_signal();
+/// Whether that signal came from a terminal, which sends it to all of its foreground process group.
+[[nodiscard]] bool termination_signal_is_a_terminals();
 /// Throws Error if a signal has asked for an end.
 void check_cancelled();
 
