@@ -51,6 +51,8 @@ class Context {
   FileTable& files;
   SharedMemoryTable& shared_memory;
   const DumpOptions& options;
+  /// The tree's network namespace, which isn't this process's own; -1: it is.
+  int net_namespace = -1;
 
   /// Another descriptor, in this process, of the description. Throws Error.
   [[nodiscard]] Fd copy(const Description& description);

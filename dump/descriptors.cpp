@@ -209,6 +209,10 @@ DescriptorCollector::DescriptorCollector(FileTable& files, SharedMemoryTable& sh
 
 DescriptorCollector::~DescriptorCollector() = default;
 
+void DescriptorCollector::look_in(int net_namespace) {
+  state_->context.net_namespace = net_namespace;
+}
+
 uint32_t DescriptorCollector::collect(pid_t pid) {
   collecting::Context& context = state_->context;
   context.pids.push_back(pid);

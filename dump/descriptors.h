@@ -19,6 +19,9 @@ class DescriptorCollector {
   DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, const DumpOptions& options);
   ~DescriptorCollector();
 
+  /// The tree is in another network namespace than this process. To be said before `finish`, before which
+  /// the caller may not close it.
+  void look_in(int net_namespace);
   /// All descriptors of task `pid`. Tasks that share a table (CLONE_FILES) get the same id.
   /// Returns the DescriptorTable's id. Throws Error that names descriptor and reason for what isn't
   /// supported.

@@ -137,8 +137,9 @@ class Dump {
     tasks_ = collect_task_tree(
         freezer, {.shell_job = options_.shell_job, .seccomp_suspended = freezer.seccomp_suspended()},
         namespaces_);
-    namespaces_.collect(header_);
+    namespaces_.collect();
     files_.set_root(namespaces_.root_directory());
+    descriptors_.look_in(namespaces_.net_namespace());
     report_.tasks = tasks_.size();
     for (TaskState& task : tasks_) {
       report_.threads += task.threads.size();

@@ -1,6 +1,5 @@
 #include "dump/mount.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -83,16 +82,6 @@ class Ordering {
   std::vector<const MountInfo*> ordered_;
 };
 
-void refuse_content(const MountInfo& mount, int fd) {
-  const Fd readable = open_at(fd, ".", O_RDONLY | O_DIRECTORY);
-  std::array<char, 4096> room{};
-  const ssize_t size = ::getdents64(readable.get(), room.data(), room.size());
-  constexpr ssize_t kOnlyDots = 48;  // "." and ".."
-  if (size < 0 || size > kOnlyDots) {
-    throw refusal("{} with message queues in it", name_of(mount));
-  }
-}
-
 }  // namespace
 
 /// One namespace, while its mounts are looked at.
@@ -147,6 +136,8 @@ class MountCollector::Collection {
     refuse_sharing(mount);
     if (superblock.record.origin() == image::Superblock::OUTSIDE) {
       find_source(mount, record);
+    } else {
+      refuse_master_outside(mount);
     }
   }
 
@@ -163,6 +154,15 @@ class MountCollector::Collection {
         })) {
       throw refusal("{}, which is shared with mounts outside (peer group {}),", name_of(mount),
                     mount.peer_group);
+    }
+  }
+
+  /// What is made anew has no mount outside that it could be the slave of.
+  void refuse_master_outside(const MountInfo& mount) const {
+    if (mount.master != 0 && std::ranges::none_of(mounts_, [&](const MountInfo& other) {
+          return other.peer_group == mount.master;
+        })) {
+      throw refusal("{}, the slave of mounts outside (peer group {}),", name_of(mount), mount.master);
     }
   }
 
@@ -195,8 +195,8 @@ class MountCollector::Collection {
     for (const MountInfo* mount : ordered_) {
       Superblock& superblock = collector_.superblocks_.at(mount->device);
       const bool made = superblock.record.origin() == image::Superblock::MADE;
-      if (made && mount->type == "mqueue") {
-        refuse_content(*mount, detached(*mount).get());
+      if (made && mount->type == "mqueue" && !is_empty_directory(detached(*mount).get())) {
+        throw refusal("{} with message queues in it", name_of(*mount));
       }
       if (!made || mount->type != kTmpfs || is_external(*mount) || has_wider(*mount, superblock)) {
         continue;

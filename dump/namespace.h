@@ -10,7 +10,6 @@
 #include "dump/dump.h"
 #include "dump/mount.h"
 #include "dump/task_state.h"
-#include "images-format/checkpoint.pb.h"
 #include "images-format/checkpoint_writer.h"
 #include "images-format/namespace.pb.h"
 #include "kernel/namespace.h"
@@ -27,13 +26,15 @@ class NamespaceTable {
   /// namespaces costs nothing further. Throws Error for arrangements that can't be made again.
   void add(TaskState& task, const ThreadState& thread);
 
-  /// What the namespaces hold, when all tasks have been added. `header` has the clocks. Throws Error that
-  /// names what can't be kept.
-  void collect(const image::Checkpoint& header);
+  /// What the namespaces hold, when all tasks have been added. Throws Error that names what can't be kept.
+  void collect();
 
   /// The root directory of the tree's mount namespace, by which its files are named; none: it is ours, or a
   /// copy of that.
   [[nodiscard]] int root_directory() const { return root_directory_ ? root_directory_.get() : AT_FDCWD; }
+
+  /// The tree's network namespace; -1: it is this process's own.
+  [[nodiscard]] int net_namespace() const { return net_namespace_ ? net_namespace_.get() : -1; }
 
   /// With the content of the file systems that are made again: the tree still stands still.
   void write(CheckpointWriter& writer, MemoryObjectIds& ids);
@@ -41,7 +42,7 @@ class NamespaceTable {
  private:
   [[nodiscard]] bool is_external(size_t kind, uint64_t id) const;
   void add_namespace(size_t kind, uint64_t id, const TaskState& task);
-  void collect(image::Namespace& record, const image::Checkpoint& header);
+  void collect(image::Namespace& record);
   void collect_mounts(pid_t pid);
 
   Namespaces own_;
@@ -51,6 +52,7 @@ class NamespaceTable {
   MountCollector mounts_;
   bool empty_network_;
   Fd root_directory_;
+  Fd net_namespace_;
 };
 
 /// The mounts are those of this process's own mount namespace.

@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -76,10 +77,18 @@ void join_external_namespaces(const ExternalNamespaces& external) {
 
 void furnish_mounts(const Plan& plan, const CheckpointImage& image, const MountSettings& settings) {
   const image::Namespace* ours = plan.root_namespace("mnt");
+  if (ours == nullptr || !ours->external().empty()) {
+    return;
+  }
   for (const auto* space : image.all<image::MountNamespace>()) {
-    if (ours != nullptr && space->id() == ours->id()) {
+    if (space->id() == ours->id()) {
       build_mounts(image, *space, settings);
+      return;
     }
+  }
+  // A copy of our mounts, as unshare(1) makes it: what is mounted in it stays in it.
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    throw errno_error("cannot part the mounts from those outside");
   }
 }
 
@@ -102,10 +111,14 @@ void furnish_namespaces(const Plan& plan) {
 
 InsideTheTree::InsideTheTree(const Plan& plan, const FirstProcess& first) {
   // The mount namespace last: there our own /proc may not be.
-  for (const char* kind : {"ipc", "net", "mnt"}) {
-    if (plan.root_namespace(kind) != nullptr) {
-      const Fd descriptor = first.namespace_of(kind);
-      entered_.push_back(std::make_unique<EnteredNamespace>(kind, descriptor.get()));
+  for (const std::string_view kind : {"ipc", "net", "mnt"}) {
+    if (plan.root_namespace(kind) == nullptr) {
+      continue;
+    }
+    Fd space = first.namespace_of(kind.data());
+    entered_.push_back(std::make_unique<EnteredNamespace>(kind.data(), space.get()));
+    if (kind == "mnt") {
+      root_ = {open_file("/", O_PATH | O_DIRECTORY), std::move(space)};
     }
   }
 }

@@ -146,5 +146,21 @@ TEST_F(Runc, CheckpointAndRestoreThreeTimes) {
   }
 }
 
+/// The name of a socket belongs to the container's file system, which isn't the restorer's own.
+TEST_F(Runc, ASocketWithAName) {
+  for (int round = 0; round < 3; ++round) {
+    const std::string message = "round " + std::to_string(round);
+    const Outcome dumped = checkpoint("");
+    ASSERT_TRUE(dumped.ok()) << dumped.output;
+    const Outcome restored = restore();
+    ASSERT_TRUE(restored.ok()) << restored.output;
+    ASSERT_TRUE(runc("exec " + name_ + " /bin/logger " + "'" + message + "'").ok());
+    EXPECT_TRUE(wait_until(
+        [&] { return try_read(bundle_ / "rootfs/messages").value_or("").find(message) != std::string::npos; },
+        10))
+        << "what is sent to /dev/log arrives";
+  }
+}
+
 }  // namespace
 }  // namespace godwit::e2e

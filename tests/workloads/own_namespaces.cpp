@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
     check_names();
     workload::finish_child();
   }
+  workload::wait_until_asleep(child);
   check_names();
   workload::say_ready();
   workload::wait_to_go_on();
