@@ -60,11 +60,12 @@ int main(int argc, char** argv) {
   workload::must(listen(listener, 5), "listen");
   const pid_t child = fork();
   if (child == 0) {
+    workload::mark("child");
     workload::wait_to_go_on();
     check_names();
     workload::finish_child();
   }
-  workload::wait_until_asleep(child);
+  workload::wait_for_mark("child");
   check_names();
   workload::say_ready();
   workload::wait_to_go_on();
