@@ -2,6 +2,7 @@
 
 #include <ctime>
 
+#include "compat/at_last.h"
 #include "compat/client_files.h"
 #include "compat/operations.h"
 #include "compat/outside.h"
@@ -18,15 +19,6 @@ uint64_t now_ns() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
-/// It is too late to stop: the tree runs.
-void tell_resumed(const Notifier& notifier, pid_t root) {
-  try {
-    notifier.tell("post-resume", root);
-  } catch (const Error& e) {
-    log::warning("post-resume: {}", e.what());
-  }
 }
 
 }  // namespace
@@ -52,7 +44,6 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
     notifier.tell("network-unlock", root);
     notifier.tell("pre-resume", root);
     times.ended_ns = now_ns();
-    write_restore_stats(image, times);
   };
   RestoreOptions options;
   options.sibling = settings.sibling;
@@ -60,9 +51,10 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
   options.external = outside_paths(settings);
   const pid_t root = restore(image, options, callbacks);
   pidfile.keep();
-  tell_resumed(notifier, root);
+  at_last([&] { write_restore_stats(image, times); });
+  at_last([&] { notifier.tell("post-resume", root); });
   if (settings.display_stats) {
-    print_restore_stats(image, times);
+    at_last([&] { print_restore_stats(image, times); });
   }
   log::info("restored; the root is task {}", root);
   return root;

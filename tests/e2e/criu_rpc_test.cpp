@@ -16,6 +16,7 @@
 #include "tests/e2e/criu_client.h"
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
+#include "tests/e2e/real_program.h"
 
 namespace godwit::e2e {
 namespace {
@@ -147,6 +148,7 @@ TEST_F(CriuRpc, LeaveRunning) {
       if (notification.script() == "post-dump") {
         EXPECT_EQ(state_of(pid), 't') << "it stands still until the client is done";
         EXPECT_TRUE(exists(directory_ / "checkpoint"));
+        EXPECT_TRUE(exists(directory_ / "inventory.img"));
       }
       return true;
     });
@@ -319,7 +321,80 @@ TEST_F(CriuRpc, ClientThatRefusesADump) {
     EXPECT_NE(client.wait_for_end(), 0);
     EXPECT_TRUE(runs(pid)) << moment;
     EXPECT_FALSE(exists(directory_ / "checkpoint")) << moment;
+    EXPECT_FALSE(exists(directory_ / "inventory.img")) << moment;
     expect_log_says("dump.log", "at " + moment);
+  }
+}
+
+TEST_F(CriuRpc, AnOlderCheckpointOutlivesADumpThatFails) {
+  const pid_t pid = start();
+  rpc::Request request = dump_request(pid);
+  request.mutable_opts()->set_leave_running(true);
+  CriuClient first;
+  ASSERT_TRUE(first.ask(request).success());
+  const auto content = [&] { return try_read(directory_ / "checkpoint"); };
+  const auto older = content();
+  ASSERT_TRUE(older.has_value());
+  CriuClient second;
+  const rpc::Response response = second.ask(request, [&](const rpc::Notification& n) {
+    if (n.script() == "post-dump") {
+      EXPECT_NE(content(), older);
+      EXPECT_TRUE(exists(directory_ / "checkpoint.old"));
+    }
+    return n.script() != "post-dump";
+  });
+  EXPECT_FALSE(response.success());
+  EXPECT_EQ(content(), older);
+  EXPECT_TRUE(exists(directory_ / "inventory.img"));
+  EXPECT_FALSE(exists(directory_ / "checkpoint.old"));
+  EXPECT_TRUE(godwit({"verify", directory_.path()}).ok());
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuRpc, AFileOfTheClientsIsNotReplacedByOneOfTheCheckpoint) {
+  const pid_t pid = start();
+  write_text(directory_ / "pages", "theirs");
+  CriuClient client;
+  const rpc::Response response = client.ask(dump_request(pid));
+  EXPECT_FALSE(response.success());
+  expect_log_says("dump.log", "'pages' in " + directory_.path());
+  EXPECT_EQ(try_read(directory_ / "pages"), "theirs");
+  EXPECT_TRUE(runs(pid));
+}
+
+/// Such as another program's.
+TEST_F(CriuRpc, AnInventoryThatWasThereIsBackAfterADumpThatFails) {
+  const pid_t pid = start();
+  write_text(directory_ / "inventory.img", "theirs");
+  CriuClient client;
+  const rpc::Response response = client.ask(dump_request(pid), [&](const rpc::Notification& n) {
+    if (n.script() == "post-dump") {
+      EXPECT_NE(try_read(directory_ / "inventory.img"), "theirs");
+      EXPECT_EQ(try_read(directory_ / "inventory.img.old"), "theirs");
+    }
+    return n.script() != "post-dump";
+  });
+  EXPECT_FALSE(response.success());
+  EXPECT_EQ(try_read(directory_ / "inventory.img"), "theirs");
+  EXPECT_FALSE(exists(directory_ / "inventory.img.old"));
+  dump_and_end(pid);
+  EXPECT_NE(try_read(directory_ / "inventory.img"), "theirs");
+  EXPECT_FALSE(exists(directory_ / "inventory.img.old"));
+}
+
+TEST_F(CriuRpc, StatisticsThatCannotBeWrittenAreAWarning) {
+  const pid_t pid = start();
+  for (const char* name : {"stats-dump", "stats-restore"}) {
+    ASSERT_EQ(::mkdir((directory_ / name).c_str(), 0700), 0);
+  }
+  dump_and_end(pid);
+  CriuClient client;
+  const rpc::Response response = client.ask(restore_request());
+  EXPECT_TRUE(response.success()) << response.cr_errmsg();
+  EXPECT_TRUE(runs(pid));
+  for (const std::string what : {"dump", "restore"}) {
+    const std::string log = try_read(directory_ / (what + ".log")).value_or("");
+    EXPECT_NE(log.find("Warn  (godwit): cannot open stats-" + what), std::string::npos) << log;
   }
 }
 
@@ -486,7 +561,9 @@ TEST_F(CriuRpc, SeveralRequestsOverOneConnection) {
     const rpc::Response response = client.ask(request);
     EXPECT_TRUE(response.success()) << response.cr_errmsg();
     EXPECT_TRUE(exists(directory_ / "checkpoint"));
-    ASSERT_EQ(::unlink((directory_ / "checkpoint").c_str()), 0);
+    for (const char* name : {"checkpoint", "pages"}) {
+      ASSERT_EQ(::unlink((directory_ / name).c_str()), 0);
+    }
   }
   EXPECT_TRUE(client.moments.empty()) << "notifications are for those who ask for them";
   EXPECT_EQ(client.wait_for_end(), 0);
