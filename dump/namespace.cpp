@@ -7,15 +7,10 @@
 #include <algorithm>
 
 #include "kernel/error.h"
-#include "kernel/mount.h"
 
 namespace godwit {
 
 namespace {
-
-size_t count_lines(const std::string& text) {
-  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
-}
 
 void collect_uts(image::UtsNamespace& record) {
   utsname names{};
@@ -24,38 +19,6 @@ void collect_uts(image::UtsNamespace& record) {
   }
   record.set_hostname(names.nodename);
   record.set_domainname(names.domainname);
-}
-
-/// A mqueue mount of our own, since the tasks needn't have one. It shows the namespace that we are in.
-void refuse_message_queues() {
-  Fd mount;
-  try {
-    mount = make_superblock("mqueue", "", {});
-  } catch (Error& e) {
-    if (e.code() == ENODEV) {
-      return;  // a kernel without them
-    }
-    e.in("cannot look for POSIX message queues");
-    throw;
-  }
-  if (!is_empty_directory(mount.get())) {
-    throw refusal("a POSIX message queue");
-  }
-}
-
-void refuse_ipc_objects() {
-  struct Table {
-    const char* path;
-    const char* name;
-  };
-  for (const Table& table : {Table{"/proc/sysvipc/shm", "System V shared memory"},
-                             Table{"/proc/sysvipc/sem", "System V semaphores"},
-                             Table{"/proc/sysvipc/msg", "a System V message queue"}}) {
-    if (count_lines(read_file(table.path)) > 1) {
-      throw refusal("{}", table.name);
-    }
-  }
-  refuse_message_queues();
 }
 
 /// What a task's cgroups are called inside tells where the namespace's root is.
@@ -74,17 +37,7 @@ void refuse_unless_at_root(pid_t pid) {
 }  // namespace
 
 NamespaceTable::NamespaceTable(const Namespaces& own, const DumpOptions& options)
-    : own_(own), mounts_(options.mounts), empty_network_(options.empty_network) {
-  for (const std::string& external : options.external) {
-    if (const size_t colon = external.find("]:"); colon != std::string::npos) {
-      externals_[external.substr(0, colon + 1)] = external.substr(colon + 2);
-    }
-  }
-}
-
-bool NamespaceTable::is_external(size_t kind, uint64_t id) const {
-  return externals_.contains(fmt::format("{}[{}]", kNamespaceKinds[kind], id));
-}
+    : own_(own), options_(options), mounts_(options.mounts) {}
 
 void NamespaceTable::add(TaskState& task, const ThreadState& thread) {
   const bool leader = thread.tid == task.pid();
@@ -132,8 +85,8 @@ void NamespaceTable::add_namespace(size_t kind, uint64_t id, const TaskState& ta
   record.set_id(id);
   record.set_kind(kNamespaceKinds[kind]);
   record.set_task(task.pid());
-  if (is_external(kind, id)) {
-    record.set_external(externals_.at(fmt::format("{}[{}]", kNamespaceKinds[kind], id)));
+  if (const auto name = external_name(options_.external, record.kind(), id)) {
+    record.set_external(*name);
     return;
   }
   if (record.kind() == "user" || record.kind() == "time") {
@@ -179,10 +132,10 @@ void NamespaceTable::collect(image::Namespace& record) {
     collect_uts(*record.mutable_uts());
   } else if (record.kind() == "ipc") {
     const EnteredNamespace entered("ipc", descriptor.get());
-    refuse_ipc_objects();
+    collect_ipc_namespace(*record.mutable_ipc());
   } else if (record.kind() == "net") {
     const EnteredNamespace entered("net", descriptor.get());
-    collect_net_namespace(*record.mutable_net(), empty_network_);
+    collect_net_namespace(*record.mutable_net(), options_.empty_network);
   } else if (record.kind() == "mnt") {
     collect_mounts(pid);
   } else if (record.kind() == "cgroup") {

@@ -19,7 +19,7 @@ namespace godwit {
 /// The namespaces of the tree's tasks that aren't this process's own.
 class NamespaceTable {
  public:
-  /// `own`: this process's.
+  /// `own`: this process's. `options` stay the caller's.
   NamespaceTable(const Namespaces& own, const DumpOptions& options);
 
   /// Notes where a thread is, in its task's record if it is the leader. A thread in this process's own
@@ -40,23 +40,24 @@ class NamespaceTable {
   void write(CheckpointWriter& writer, MemoryObjectIds& ids);
 
  private:
-  [[nodiscard]] bool is_external(size_t kind, uint64_t id) const;
   void add_namespace(size_t kind, uint64_t id, const TaskState& task);
   void collect(image::Namespace& record);
   void collect_mounts(pid_t pid);
 
   Namespaces own_;
   Namespaces root_{};
-  std::map<std::string, std::string> externals_;  // "net[INODE]": name
+  const DumpOptions& options_;
   std::map<uint64_t, image::Namespace> records_;
   MountCollector mounts_;
-  bool empty_network_;
   Fd root_directory_;
   Fd net_namespace_;
 };
 
 /// The mounts are those of this process's own mount namespace.
 [[nodiscard]] bool has_copy_of_own_mounts(pid_t pid);
+
+/// Its limits. Refuses objects in it. The calling thread is in the namespace.
+void collect_ipc_namespace(image::IpcNamespace& record);
 
 /// Refuses what isn't kept yet, unless whoever restores will see to it (`only_loopback`). The calling thread
 /// is in the namespace.

@@ -145,6 +145,11 @@ void validate_superblock(const image::Superblock& superblock) {
   require(superblock.trees().empty() || (superblock.origin() == image::Superblock::MADE && type == "tmpfs"),
           "files of what isn't a tmpfs");
   for (const image::FileTree& tree : superblock.trees()) {
+    require(std::ranges::none_of(superblock.trees(),
+                                 [&](const image::FileTree& other) {
+                                   return &other != &tree && is_below(tree.path(), other.path());
+                                 }),
+            "the tree of files at {} is part of another", tree.path());
     require(is_plain_path(tree.path()) && tree.entries_size() > 0, "a tree of files is impossible");
     for (int i = 0; i < tree.entries_size(); ++i) {
       with_context([&] { return fmt::format("file {}", tree.entries(i).name()); },

@@ -4,6 +4,7 @@
 
 #include "images-format/namespace.pb.h"
 #include "images-format/validate_index.h"
+#include "kernel/ipc_settings.h"
 
 namespace godwit {
 
@@ -11,6 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, 8> kKinds = {"cgroup", "ipc",  "mnt",  "net",
                                                     "pid",    "time", "user", "uts"};
+constexpr size_t kMaxSetting = 256;
 constexpr size_t kMaxName = 64;  // __NEW_UTS_LEN
 
 void validate_one(const image::Namespace& record, const ValidationIndex& index) {
@@ -20,6 +22,12 @@ void validate_one(const image::Namespace& record, const ValidationIndex& index) 
   require(record.has_uts() ? kind == "uts" : kind != "uts" || !record.external().empty(),
           "host names belong to uts namespaces, and to each of them");
   require(!record.has_net() || kind == "net", "what a network namespace holds belongs to none of this kind");
+  require(!record.has_ipc() || kind == "ipc", "what an ipc namespace holds belongs to none of this kind");
+  for (const image::Setting& setting : record.ipc().settings()) {
+    require(std::ranges::find(kIpcSettings, setting.name()) != kIpcSettings.end(), "a setting is unknown");
+    require(setting.value().size() <= kMaxSetting, "{} has a value of {} bytes", setting.name(),
+            setting.value().size());
+  }
   require(record.uts().hostname().size() <= kMaxName && record.uts().domainname().size() <= kMaxName,
           "a host name of {} or domain name of {} bytes", record.uts().hostname().size(),
           record.uts().domainname().size());

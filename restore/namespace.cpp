@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernel/error.h"
@@ -31,6 +32,21 @@ void bring_loopback_up() {
   request.ifr_flags = IFF_UP;
   if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) {
     throw errno_error("cannot bring the loopback device up");
+  }
+}
+
+void apply_settings(const image::IpcNamespace& record) {
+  for (const image::Setting& setting : record.settings()) {
+    const Fd file(::open(fmt::format("/proc/sys/{}", setting.name()).c_str(), O_RDWR | O_CLOEXEC));
+    if (!file) {
+      throw errno_error("cannot set {} to {}", setting.name(), setting.value());
+    }
+    std::string now = read_all(file.get(), setting.name());
+    now.resize(std::min(now.size(), now.find('\n')));
+    if (now != setting.value() &&
+        ::pwrite(file.get(), setting.value().data(), setting.value().size(), 0) < 0) {
+      throw errno_error("cannot set {} to {}", setting.name(), setting.value());
+    }
   }
 }
 
@@ -102,6 +118,7 @@ void furnish_namespaces(const Plan& plan) {
                    if (record->has_uts()) {
                      set_names(record->uts());
                    }
+                   apply_settings(record->ipc());
                    if (record->net().loopback_up()) {
                      bring_loopback_up();
                    }
