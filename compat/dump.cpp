@@ -44,7 +44,7 @@ class NetworkLock {
   NetworkLock& operator=(const NetworkLock&) = delete;
   ~NetworkLock() {
     if (locked_) {
-      at_last([&] { notifier_.tell("network-unlock", root_); });
+      notifier_.tell_at_last("network-unlock", root_);
     }
   }
 

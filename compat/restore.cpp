@@ -52,7 +52,7 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
   const pid_t root = restore(image, options, callbacks);
   pidfile.keep();
   at_last([&] { write_restore_stats(image, times); });
-  at_last([&] { notifier.tell("post-resume", root); });
+  notifier.tell_at_last("post-resume", root);
   if (settings.display_stats) {
     at_last([&] { print_restore_stats(image, times); });
   }

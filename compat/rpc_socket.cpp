@@ -39,14 +39,12 @@ RpcSocket::RpcSocket(Fd socket) : socket_(std::move(socket)) {
   client_ = peer.pid;
 }
 
-bool RpcSocket::receive(rpc::Request& request) const {
+bool RpcSocket::receive(rpc::Request& request, unsigned heeded) const {
+  wait_readable(socket_.get(), heeded);
   // The length first: MSG_PEEK with MSG_TRUNC tells it (man 2 recv).
-  ssize_t length = 0;
-  while ((length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC)) < 0) {
-    if (errno != EINTR) {
-      throw errno_error("cannot receive a request");
-    }
-    check_cancelled();
+  const ssize_t length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
+  if (length < 0) {
+    throw errno_error("cannot receive a request");
   }
   if (length == 0) {
     return false;
