@@ -26,6 +26,7 @@ DumpOptions translate(const Settings& settings, const Workplace& workplace) {
   options.directory = workplace.images_path;
   options.directory_fd = workplace.images.get();
   options.shell_job = settings.shell_job;
+  options.orphan_terminals = settings.orphan_terminals;
   set_outside(settings, options);
   if (settings.leave_running) {
     options.after = DumpOptions::After::LeaveRunning;

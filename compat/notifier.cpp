@@ -128,14 +128,19 @@ void Notifier::tell(std::string_view moment, pid_t root, unsigned heeded) const 
     run(script, moment, root, heeded);
   }
   if (ask_) {
-    ask_(moment, root, heeded);
+    ask_({.moment = moment, .root = root, .heeded = heeded});
   }
 }
 
 void Notifier::ask(std::string_view moment, pid_t root) const {
   if (ask_) {
-    ask_(moment, root, 0);
+    ask_({.moment = moment, .root = root});
   }
+}
+
+void Notifier::hand_over(std::string_view moment, int descriptor) const {
+  log::debug("{}: the client gets a descriptor", moment);
+  ask_({.moment = moment, .descriptor = descriptor});
 }
 
 void Notifier::run(const std::string& script, std::string_view moment, pid_t root, unsigned heeded) const {

@@ -45,6 +45,9 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
     notifier.tell("pre-resume", root);
     times.ended_ns = now_ns();
   };
+  if (notifier.takes_descriptors()) {
+    callbacks.terminal = [&](int master) { notifier.hand_over("orphan-pts-master", master); };
+  }
   RestoreOptions options;
   options.sibling = settings.sibling;
   options.root = settings.root;

@@ -46,25 +46,25 @@ void judge_external_sockets(const rpc::Options& options) {
 
 /// A notification and the client's answer to it.
 Notifier::Ask ask_by(const RpcSocket& socket) {
-  return [&socket](std::string_view moment, pid_t root, unsigned heeded) {
+  return [&socket](const Notifier::Question& asked) {
     rpc::Response question;
     question.set_type(rpc::NOTIFY);
     question.set_success(true);
-    question.mutable_notify()->set_script(std::string(moment));
-    if (root != 0) {
-      question.mutable_notify()->set_pid(root);
+    question.mutable_notify()->set_script(std::string(asked.moment));
+    if (asked.root != 0) {
+      question.mutable_notify()->set_pid(asked.root);
     }
-    socket.send(question);
+    socket.send(question, asked.descriptor);
     rpc::Request answer;
-    if (!with_context([&] { return fmt::format("at {}", moment); },
-                      [&] { return socket.receive(answer, heeded); })) {
-      throw Error(fmt::format("the client went away at {}", moment), ECONNRESET);
+    if (!with_context([&] { return fmt::format("at {}", asked.moment); },
+                      [&] { return socket.receive(answer, asked.heeded); })) {
+      throw Error(fmt::format("the client went away at {}", asked.moment), ECONNRESET);
     }
     if (answer.type() != rpc::NOTIFY) {
-      throw Error(fmt::format("the client answered {} with a request", moment), EBADMSG);
+      throw Error(fmt::format("the client answered {} with a request", asked.moment), EBADMSG);
     }
     if (!answer.notify_success()) {
-      throw error("the client refused to go on at {}", moment);
+      throw error("the client refused to go on at {}", asked.moment);
     }
     judge_external_sockets(answer.opts());
   };

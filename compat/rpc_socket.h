@@ -17,7 +17,7 @@ class RpcSocket {
   /// an end (kernel/cancel.h, wait_readable).
   [[nodiscard]] bool receive(rpc::Request& request, unsigned heeded = 0) const;
   /// Throws Error, also if the client has gone.
-  void send(const rpc::Response& response) const;
+  void send(const rpc::Response& response, int descriptor = -1) const;
   /// Who made the other end, as seen from here; descriptors in requests are numbers in its table.
   [[nodiscard]] pid_t client() const { return client_; }
 

@@ -7,6 +7,7 @@
 
 #include "dump/dump.h"
 #include "dump/file.h"
+#include "dump/namespace.h"
 #include "dump/shared_memory.h"
 #include "images-format/checkpoint_writer.h"
 
@@ -16,12 +17,11 @@ namespace godwit {
 /// (kcmp(2)), and what each is. The kinds are in dump/descriptor_kind.h's registry.
 class DescriptorCollector {
  public:
-  DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, const DumpOptions& options);
+  /// All stay the caller's.
+  DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, NamespaceTable& namespaces,
+                      const DumpOptions& options);
   ~DescriptorCollector();
 
-  /// The tree is in another network namespace than this process. To be said before `finish`, before which
-  /// the caller may not close it.
-  void look_in(int net_namespace);
   /// All descriptors of task `pid`. Tasks that share a table (CLONE_FILES) get the same id.
   /// Returns the DescriptorTable's id. Throws Error that names descriptor and reason for what isn't
   /// supported.

@@ -32,6 +32,9 @@ struct DumpOptions {
   bool empty_network = false;
   MountOptions mounts;     // of mount namespaces other than the caller's
   bool shell_job = false;  // session and terminal belong to a shell outside the tree
+  /// Whoever restores takes the master of a terminal that is in a devpts instance of the tree's own, and
+  /// whose master is outside: a container's console.
+  bool orphan_terminals = false;
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };

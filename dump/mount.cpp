@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,9 +21,10 @@ namespace godwit {
 namespace {
 
 constexpr std::string_view kTmpfs = "tmpfs";
+constexpr std::string_view kDevpts = "devpts";
 
 /// File systems that are the same wherever they are mounted, or empty when new.
-constexpr std::array<std::string_view, 12> kMade = {kTmpfs,    "proc",       "sysfs",   "devpts",
+constexpr std::array<std::string_view, 12> kMade = {kTmpfs,    "proc",       "sysfs",   kDevpts,
                                                     "mqueue",  "cgroup",     "cgroup2", "debugfs",
                                                     "tracefs", "securityfs", "pstore",  "configfs"};
 
@@ -198,6 +200,13 @@ class MountCollector::Collection {
       if (made && mount->type == "mqueue" && !is_empty_directory(detached(*mount).get())) {
         throw refusal("{} with message queues in it", name_of(*mount));
       }
+      if (made && mount->type == kDevpts && mount->root != "/" && !is_external(*mount)) {
+        struct stat status {};
+        if (::fstat(detached(*mount).get(), &status) != 0) {
+          throw errno_error("cannot stat {}", mount->mount_point);
+        }
+        note_terminal(superblock, status);
+      }
       if (!made || mount->type != kTmpfs || is_external(*mount) || has_wider(*mount, superblock)) {
         continue;
       }
@@ -323,6 +332,39 @@ std::string MountCollector::path_outside(const MountInfo& mount) const {
   return {};
 }
 
+void MountCollector::note_terminal(Superblock& superblock, const struct stat& terminal) {
+  image::Terminal& record = superblock.terminals[minor(terminal.st_rdev)];
+  record.set_index(minor(terminal.st_rdev));
+  record.set_uid(terminal.st_uid);
+  record.set_gid(terminal.st_gid);
+  record.set_mode(terminal.st_mode & 07777);
+}
+
+std::string MountCollector::use_terminal(const struct stat& terminal, int root_directory) {
+  const auto superblock = superblocks_.find(terminal.st_dev);
+  if (superblock == superblocks_.end() || superblock->second.record.type() != kDevpts ||
+      superblock->second.record.origin() != image::Superblock::MADE) {
+    return {};
+  }
+  const std::string name = "/" + std::to_string(minor(terminal.st_rdev));
+  for (const auto& [id, space] : namespaces_) {
+    for (const image::Mount& mount : space.mounts()) {
+      if (mount.superblock_id() != superblock->second.record.id() || !is_below(name, mount.root())) {
+        continue;
+      }
+      std::string path = joined_path(mount.mount_point(), relative_to(name, mount.root()));
+      const Fd found = open_in_root(root_directory, path);
+      struct stat status {};
+      if (found && ::fstat(found.get(), &status) == 0 && status.st_dev == terminal.st_dev &&
+          status.st_ino == terminal.st_ino) {
+        note_terminal(superblock->second, terminal);
+        return path;
+      }
+    }
+  }
+  return {};
+}
+
 void MountCollector::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
   FileTreeWriter files(writer, ids);
   for (auto& known : superblocks_) {
@@ -330,6 +372,9 @@ void MountCollector::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
     for (const Tree& tree : known.second.trees) {
       with_context([&] { return fmt::format("a file of {}", record.type()); },
                    [&] { files.write(tree.mount.get(), tree.path, *record.add_trees()); });
+    }
+    for (const auto& [index, terminal] : known.second.terminals) {
+      *record.add_terminals() = terminal;
     }
     writer.add(record);
   }

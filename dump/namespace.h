@@ -36,6 +36,19 @@ class NamespaceTable {
   /// The tree's network namespace; -1: it is this process's own.
   [[nodiscard]] int net_namespace() const { return net_namespace_ ? net_namespace_.get() : -1; }
 
+  /// As MountCollector::use_terminal; of a tree without mounts of its own it is empty.
+  [[nodiscard]] std::string use_terminal(const struct stat& terminal) {
+    return root_directory_ ? mounts_.use_terminal(terminal, root_directory_.get()) : std::string();
+  }
+
+  /// That a session of the tree is controlled by such a terminal, for whom it may concern.
+  void set_terminal_of_session(pid_t leader, std::string path) { terminals_[leader] = std::move(path); }
+  /// Empty: by none, or another.
+  [[nodiscard]] std::string terminal_of_session(pid_t leader) const {
+    const auto found = terminals_.find(leader);
+    return found == terminals_.end() ? std::string() : found->second;
+  }
+
   /// With the content of the file systems that are made again: the tree still stands still.
   void write(CheckpointWriter& writer, MemoryObjectIds& ids);
 
@@ -51,6 +64,7 @@ class NamespaceTable {
   MountCollector mounts_;
   Fd root_directory_;
   Fd net_namespace_;
+  std::map<pid_t, std::string> terminals_;  // paths, by session
 };
 
 /// The mounts are those of this process's own mount namespace.

@@ -50,7 +50,7 @@ std::unordered_map<uint32_t, UnixSocketInfo> list_in(int net_namespace) {
 class Collector {
  public:
   Collector(std::span<const Description* const> descriptions, Context& context)
-      : context_(context), all_(list_in(context.net_namespace)) {
+      : context_(context), all_(list_in(context.namespaces.net_namespace())) {
     for (const Description* description : descriptions) {
       by_inode_[description->info.inode] = description;
     }

@@ -29,6 +29,7 @@
 #include "restore/pids_taken.h"
 #include "restore/region.h"
 #include "restore/shared_memory.h"
+#include "restore/terminals.h"
 #include "restore/tracees.h"
 
 namespace godwit {
@@ -92,6 +93,7 @@ class Restore {
         descriptors_(image, descriptor_limit()),
         vdso_(image.header()),
         shared_memory_(image, descriptors_.first_free_descriptor()),
+        terminals_(image),
         region_(plan_, vdso_.bytes()),
         nodes_(plan_.nodes.size()) {
     for (const auto* object : image.all<image::MemoryObject>()) {
@@ -104,6 +106,10 @@ class Restore {
   }
 
   pid_t run() {
+    if (!terminals_.empty() && !callbacks_.terminal) {
+      throw error("a terminal of the tree has lost its other end")
+          .hint("restore it through the runtime that it was dumped through");
+    }
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
     if (!plan_.root_namespaces.empty()) {
@@ -183,7 +189,8 @@ class Restore {
     making.inside = [&] {
       join_external_namespaces(external);
       furnish_namespaces(plan_);
-      furnish_mounts(plan_, image_, {.root = options_.root, .external = options_.external});
+      furnish_mounts(plan_, image_,
+                     {.root = options_.root, .external = options_.external, .terminals = &terminals_});
     };
     first_.emplace(making);
     pids_.learn(plan_, 0, first_->pid());
@@ -241,6 +248,7 @@ class Restore {
     }
     report("resume", total, total);
     check_cancelled();
+    terminals_.hand_over(callbacks_.terminal);
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
@@ -472,6 +480,7 @@ class Restore {
   Vdso vdso_;
   SharedMemoryRegions shared_memory_;
   std::optional<FileOpener> files_;
+  Terminals terminals_;
   Region region_;
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
   PidsNow pids_;
