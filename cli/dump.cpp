@@ -59,25 +59,30 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
   line.flag("--json", flags.json, "Print what was dumped, and how long it took, as JSON");
 }
 
-/// What may be external by its inode number.
-constexpr std::array<std::string_view, 5> kExternalKinds = {"net", "ipc", "uts", "cgroup", "pipe"};
+ExternalResource read_external(const std::string& text) {
+  try {
+    ExternalResource external = parse_external(text);
+    if (!external.what.empty() && !external.name.empty() &&
+        (external.kind == "mnt" || is_external_by_inode(external.kind))) {
+      return external;
+    }
+  } catch (const Error&) {
+    // Said below.
+  }
+  throw UsageError(
+      fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts, cgroup or pipe, or "
+                  "mnt[MOUNTPOINT]:NAME, not '{}'",
+                  text));
+}
 
-/// Sorts what is external: mounts by mount point, namespaces by inode number.
+/// Sorts what is external: mounts by mount point, the rest by inode number.
 void sort_external(const std::vector<std::string>& given, DumpOptions& options) {
   for (const std::string& one : given) {
-    const size_t open = one.find('[');
-    const size_t close = one.rfind("]:");
-    const std::string_view kind = std::string_view(one).substr(0, open);
-    const bool complete = close != std::string::npos && open + 1 < close && close + 2 < one.size();
-    if (complete && kind == "mnt") {
-      options.mounts.external[one.substr(open + 1, close - open - 1)] = one.substr(close + 2);
-    } else if (complete && std::ranges::find(kExternalKinds, kind) != kExternalKinds.end()) {
-      options.external.push_back(one);
+    ExternalResource external = read_external(one);
+    if (external.kind == "mnt") {
+      options.mounts.external[external.what] = external.name;
     } else {
-      throw UsageError(
-          fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts, cgroup or pipe, or "
-                      "mnt[MOUNTPOINT]:NAME, not '{}'",
-                      one));
+      options.external.push_back(std::move(external));
     }
   }
 }

@@ -1,11 +1,15 @@
 #include "compat/client_files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "compat/stats.pb.h"
 #include "images-format/memory.pb.h"
+#include "images-format/partial_directory.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "program/output.h"
@@ -18,9 +22,12 @@ constexpr uint32_t kStatsMagic[] = {0x55105940, 0x57093306};
 constexpr uint32_t kInventoryMagic[] = {0x54564319, 0x58313116};
 constexpr uint32_t kImageVersion = 2;
 
+constexpr const char* kInventory = "inventory.img";
+constexpr const char* kInventoryPartial = "inventory.img.partial";
+constexpr const char* kInventoryOld = "inventory.img.old";
+
 template <size_t N>
-void write_file(int directory, const std::string& name, const uint32_t (&magic)[N],
-                const google::protobuf::MessageLite& message) {
+std::string file_content(const uint32_t (&magic)[N], const google::protobuf::MessageLite& message) {
   const std::string body = message.SerializeAsString();
   std::string content;
   const auto add = [&](uint32_t word) {
@@ -30,9 +37,26 @@ void write_file(int directory, const std::string& name, const uint32_t (&magic)[
     add(word);
   }
   add(static_cast<uint32_t>(body.size()));
-  content += body;
-  const Fd file = open_at(directory, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  return content += body;
+}
+
+Fd write_file(int directory, const std::string& name, const std::string& content) {
+  Fd file = open_at(directory, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   write_all(file.get(), std::as_bytes(std::span(content.data(), content.size())), name);
+  return file;
+}
+
+std::string inventory_content() {
+  stats::Inventory inventory;
+  inventory.set_img_version(kImageVersion);
+  return file_content(kInventoryMagic, inventory);
+}
+
+bool has_content(int directory, const char* name, const std::string& content) {
+  struct stat status {};
+  return ::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode) &&
+         static_cast<size_t>(status.st_size) == content.size() &&
+         read_all(open_at(directory, name, O_RDONLY).get(), name) == content;
 }
 
 uint32_t microseconds(uint64_t nanoseconds) {
@@ -72,22 +96,53 @@ stats::RestoreStats restore_stats(const CheckpointImage& image, const RestoreTim
 
 }  // namespace
 
-void write_inventory(int images) {
-  stats::Inventory inventory;
-  inventory.set_img_version(kImageVersion);
-  write_file(images, "inventory.img", kInventoryMagic, inventory);
+void Inventory::write() {
+  const std::string content = inventory_content();
+  if (has_content(images_, kInventory, content)) {
+    return;  // an older checkpoint's, and the same
+  }
+  try {
+    const Fd file = write_file(images_, kInventoryPartial, content);
+    if (::fsync(file.get()) != 0) {
+      throw errno_error("cannot sync {}", kInventoryPartial);
+    }
+    older_aside_ = ::renameat(images_, kInventory, images_, kInventoryOld) == 0;
+    if (::renameat(images_, kInventoryPartial, images_, kInventory) != 0) {
+      throw errno_error("cannot rename {} to {}", kInventoryPartial, kInventory);
+    }
+    named_ = true;
+    sync_directory(open_at(images_, ".", O_RDONLY | O_DIRECTORY).get(), "the directory of the images");
+  } catch (const Error&) {
+    ::unlinkat(images_, kInventoryPartial, 0);
+    throw;
+  }
+}
+
+void Inventory::keep() noexcept {
+  if (older_aside_) {
+    ::unlinkat(images_, kInventoryOld, 0);
+  }
+  named_ = older_aside_ = false;
+}
+
+Inventory::~Inventory() {
+  if (older_aside_) {
+    ::renameat(images_, kInventoryOld, images_, kInventory);
+  } else if (named_) {
+    ::unlinkat(images_, kInventory, 0);
+  }
 }
 
 void write_dump_stats(const DumpReport& report) {
   stats::Stats stats;
   *stats.mutable_dump() = dump_stats(report);
-  write_file(AT_FDCWD, "stats-dump", kStatsMagic, stats);
+  write_file(AT_FDCWD, "stats-dump", file_content(kStatsMagic, stats));
 }
 
 void write_restore_stats(const CheckpointImage& image, const RestoreTimes& times) {
   stats::Stats stats;
   *stats.mutable_restore() = restore_stats(image, times);
-  write_file(AT_FDCWD, "stats-restore", kStatsMagic, stats);
+  write_file(AT_FDCWD, "stats-restore", file_content(kStatsMagic, stats));
 }
 
 void print_dump_stats(const DumpReport& report) {

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "compat/at_last.h"
 #include "compat/client_files.h"
 #include "compat/operations.h"
 #include "compat/outside.h"
@@ -25,6 +26,7 @@ DumpOptions translate(const Settings& settings, const Workplace& workplace) {
   options.directory = workplace.images_path;
   options.directory_fd = workplace.images.get();
   options.shell_job = settings.shell_job;
+  options.orphan_terminals = settings.orphan_terminals;
   set_outside(settings, options);
   if (settings.leave_running) {
     options.after = DumpOptions::After::LeaveRunning;
@@ -41,7 +43,11 @@ class NetworkLock {
   NetworkLock(const Notifier& notifier, pid_t root) : notifier_(notifier), root_(root) {}
   NetworkLock(const NetworkLock&) = delete;
   NetworkLock& operator=(const NetworkLock&) = delete;
-  ~NetworkLock() { unlock(); }
+  ~NetworkLock() {
+    if (locked_) {
+      notifier_.tell_at_last("network-unlock", root_);
+    }
+  }
 
   void lock() {
     locked_ = true;
@@ -50,30 +56,10 @@ class NetworkLock {
   void leave_locked() { locked_ = false; }
 
  private:
-  void unlock() noexcept {
-    try {
-      if (locked_) {
-        notifier_.tell("network-unlock", root_);
-      }
-    } catch (const Error& e) {
-      log::warning("network-unlock: {}", e.what());
-    }
-  }
-
   const Notifier& notifier_;
   pid_t root_;
   bool locked_ = false;
 };
-
-/// The checkpoint is complete, and the tree may be gone: it is too late to fail.
-void write_client_files(const Workplace& workplace, const DumpReport& report) {
-  try {
-    write_inventory(workplace.images.get());
-    write_dump_stats(report);
-  } catch (const Error& e) {
-    log::warning("{}", e.what());
-  }
-}
 
 }  // namespace
 
@@ -87,16 +73,27 @@ void run_dump(const Settings& settings, const Workplace& workplace, const Notifi
     network.lock();
     notifier.ask("query-ext-files", options.pid);
   };
-  if (notifier.wanted()) {
-    callbacks.complete = [&] { notifier.tell("post-dump", options.pid); };
+  Inventory inventory(workplace.images.get());
+  // A tree that runs on waits for this only if somebody wants to know.
+  const bool wait = notifier.wanted() || options.after != DumpOptions::After::LeaveRunning;
+  if (wait) {
+    callbacks.complete = [&] {
+      inventory.write();
+      notifier.tell("post-dump", options.pid);
+      inventory.keep();
+    };
   }
   const DumpReport report = dump(options, callbacks);
   if (options.after == DumpOptions::After::Kill) {
     network.leave_locked();
   }
-  write_client_files(workplace, report);
+  if (!wait) {
+    at_last([&] { inventory.write(); });
+    inventory.keep();
+  }
+  at_last([&] { write_dump_stats(report); });
   if (settings.display_stats) {
-    print_dump_stats(report);
+    at_last([&] { print_dump_stats(report); });
   }
   log::info("dumped {} tasks, {} threads, {} pages; frozen for {} us", report.tasks, report.threads,
             report.pages, report.frozen_ns / 1000);

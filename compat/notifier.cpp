@@ -1,27 +1,35 @@
 #include "compat/notifier.h"
 
+#include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 
+#include "compat/at_last.h"
+#include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
+#include "kernel/pidfd.h"
 
 namespace godwit::compat {
 
 namespace {
 
-/// Signals as a program expects them: a restore holds all of them back.
+constexpr int kGraceMs = 5000;
+
+/// Signals as a program expects them.
 class SpawnAttributes {
  public:
   SpawnAttributes() {
     ::posix_spawnattr_init(&attributes_);
     sigset_t none;
     sigemptyset(&none);
+    const sigset_t ignored = signals_ignored_here();
     ::posix_spawnattr_setsigmask(&attributes_, &none);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
+    ::posix_spawnattr_setsigdefault(&attributes_, &ignored);
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   }
   ~SpawnAttributes() { ::posix_spawnattr_destroy(&attributes_); }
   SpawnAttributes(const SpawnAttributes&) = delete;
@@ -30,6 +38,53 @@ class SpawnAttributes {
 
  private:
   posix_spawnattr_t attributes_{};
+};
+
+/// Ends with its owner.
+class RunningScript {
+ public:
+  explicit RunningScript(pid_t pid) : pid_(pid) {}
+  RunningScript(const RunningScript&) = delete;
+  RunningScript& operator=(const RunningScript&) = delete;
+  ~RunningScript() {
+    if (pid_ != 0) {
+      end();
+    }
+  }
+
+  /// Until it has ended; its status (man 2 waitpid). Throws Error if a signal asks for an end meanwhile.
+  int wait(unsigned heeded) {
+    pidfd_ = open_pidfd(pid_);
+    wait_readable(pidfd_.get(), heeded);
+    int status = 0;
+    if (!reap(status)) {
+      throw errno_error("cannot tell how it ended");
+    }
+    return status;
+  }
+
+ private:
+  /// SIGKILL if it doesn't heed SIGTERM in good time, or if whoever wants it to end asks again.
+  void end() noexcept {
+    ::kill(pid_, SIGTERM);
+    pollfd waited{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&waited, 1, kGraceMs) <= 0) {
+      ::kill(pid_, SIGKILL);
+    }
+    int status = 0;
+    reap(status);
+  }
+
+  bool reap(int& status) noexcept {
+    pid_t reaped = 0;
+    while ((reaped = ::waitpid(pid_, &status, 0)) < 0 && errno == EINTR) {
+    }
+    pid_ = 0;
+    return reaped > 0;
+  }
+
+  pid_t pid_;
+  Fd pidfd_;
 };
 
 std::vector<std::string> environment(std::string_view moment, const std::string& images, pid_t root) {
@@ -60,34 +115,46 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 }  // namespace
 
 void Notifier::tell(std::string_view moment, pid_t root) const {
+  tell(moment, root, 0);
+}
+
+void Notifier::tell_at_last(std::string_view moment, pid_t root) const noexcept {
+  at_last([&] { tell(moment, root, termination_signals()); });
+}
+
+void Notifier::tell(std::string_view moment, pid_t root, unsigned heeded) const {
   log::debug("{}: scripts and client are told", moment);
   for (const std::string& script : scripts_) {
-    run(script, moment, root);
+    run(script, moment, root, heeded);
   }
-  ask(moment, root);
+  if (ask_) {
+    ask_({.moment = moment, .root = root, .heeded = heeded});
+  }
 }
 
 void Notifier::ask(std::string_view moment, pid_t root) const {
   if (ask_) {
-    ask_(moment, root);
+    ask_({.moment = moment, .root = root});
   }
 }
 
-void Notifier::run(const std::string& script, std::string_view moment, pid_t root) const {
+void Notifier::hand_over(std::string_view moment, int descriptor) const {
+  log::debug("{}: the client gets a descriptor", moment);
+  ask_({.moment = moment, .descriptor = descriptor});
+}
+
+void Notifier::run(const std::string& script, std::string_view moment, pid_t root, unsigned heeded) const {
   std::vector<std::string> arguments{"/bin/sh", "-c", script};
   std::vector<std::string> variables = environment(moment, images_path_, root);
-  pid_t child = 0;
-  if (const int code = ::posix_spawn(&child, "/bin/sh", nullptr, SpawnAttributes().get(),
+  pid_t pid = 0;
+  if (const int code = ::posix_spawn(&pid, "/bin/sh", nullptr, SpawnAttributes().get(),
                                      pointers(arguments).data(), pointers(variables).data());
       code != 0) {
     throw Error(fmt::format("cannot start the action script '{}'", script), code);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) {
-      throw errno_error("cannot wait for the action script '{}'", script);
-    }
-  }
+  RunningScript running(pid);
+  const int status = with_context([&] { return fmt::format("the action script '{}' at {}", script, moment); },
+                                  [&] { return running.wait(heeded); });
   if (status != 0) {
     throw WIFEXITED(status)
         ? error("the action script '{}' failed at {} with exit code {}", script, moment, WEXITSTATUS(status))

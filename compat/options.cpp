@@ -155,7 +155,9 @@ constexpr Option kTable[] = {
      "permissions of files aren't compared"},
     {"inherit_fd", "inherit-fd", 0, kValue, kHonoured, "fd[N]:NAME: hands over what was external",
      more<&Settings::inherited>},
-    {"orphan_pts_master", "", 0, kFlag, kNoEffect, "terminals are those of who restores"},
+    {"orphan_pts_master", "", 0, kFlag, kHonoured,
+     "the client gets the master of a new terminal for one whose master is outside the tree",
+     flag<&Settings::orphan_terminals>},
     {"external", "external", 0, kValue, kHonoured,
      "mounts (mnt), namespaces (net, ipc, uts, cgroup); other kinds are refused", more<&Settings::external>},
     {"", "libdir", 'L', kValue, kNoEffect, "there are no plug-ins"},
@@ -191,8 +193,7 @@ constexpr Option kTable[] = {
      "net only: of the network namespace nothing is kept but whether its loopback device is up",
      empty_namespaces},
     {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
-    {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect,
-     "a setting that can't be had again is a warning in any case"},
+    {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect, "sysctls aren't written"},
 
     // Cgroups and security modules.
     {"manage_cgroups", "", 0, kFlag, kNoEffect, "tasks start in the cgroup of the restorer"},

@@ -1,36 +1,10 @@
 #include "compat/outside.h"
 
-#include <algorithm>
-#include <array>
-#include <string_view>
-
 #include "kernel/error.h"
 
 namespace godwit::compat {
 
 namespace {
-
-/// "KIND[WHAT]:NAME".
-struct External {
-  std::string kind;
-  std::string what;
-  std::string name;
-};
-
-External parse(const std::string& text) {
-  const size_t open = text.find('[');
-  // Names have brackets too: "fd[1]:pipe:[41]". Without a name it ends there: "mnt[]".
-  const size_t close =
-      std::min(text.find("]:", open), text.ends_with(']') ? text.size() - 1 : std::string::npos);
-  if (open == std::string::npos || close == std::string::npos || close < open) {
-    throw error("external resource '{}' isn't supported", text);
-  }
-  External external{text.substr(0, open), text.substr(open + 1, close - open - 1), text.substr(close + 1)};
-  if (external.name.starts_with(':')) {
-    external.name.erase(0, 1);
-  }
-  return external;
-}
 
 /// "KEY:VALUE".
 std::pair<std::string, std::string> split(const std::string& text) {
@@ -39,27 +13,35 @@ std::pair<std::string, std::string> split(const std::string& text) {
 }
 
 /// mnt[] asks that mounts from outside be found without being named, which they are in any case.
-bool asks_for_all_mounts(const External& external) {
+bool asks_for_all_mounts(const ExternalResource& external) {
   return external.kind == "mnt" && external.what.empty();
+}
+
+/// Without a name nobody could hand it over again.
+void require_name(const std::string& name, const std::string& text) {
+  if (name.empty()) {
+    throw error("external resource '{}' without a name isn't supported", text);
+  }
 }
 
 }  // namespace
 
 void set_outside(const Settings& settings, DumpOptions& options) {
-  constexpr std::array<std::string_view, 4> kNamespaces = {"net", "ipc", "uts", "cgroup"};
   for (const std::string& mount : settings.external_mounts) {
     const auto [place, name] = split(mount);
+    require_name(name, mount);
     options.mounts.external[place] = name;
   }
   for (const std::string& text : settings.external) {
-    const External external = parse(text);
+    const ExternalResource external = parse_external(text);
     if (asks_for_all_mounts(external)) {
       continue;
     }
+    require_name(external.name, text);
     if (external.kind == "mnt") {
       options.mounts.external[external.what] = external.name;
-    } else if (std::ranges::find(kNamespaces, external.kind) != kNamespaces.end()) {
-      options.external.push_back(text);
+    } else if (is_external_by_inode(external.kind)) {
+      options.external.push_back(external);
     } else {
       throw error("external resource '{}' isn't supported", text);
     }
@@ -77,7 +59,7 @@ std::map<std::string, std::string> outside_paths(const Settings& settings) {
     paths.insert(split(mount));
   }
   for (const std::string& text : settings.external) {
-    const External external = parse(text);
+    const ExternalResource external = parse_external(text);
     if (asks_for_all_mounts(external)) {
       continue;
     }
@@ -87,7 +69,7 @@ std::map<std::string, std::string> outside_paths(const Settings& settings) {
     paths[external.what] = external.name;
   }
   for (const std::string& text : settings.inherited) {
-    const External inherited = parse(text);
+    const ExternalResource inherited = parse_external(text);
     if (inherited.kind != "fd") {
       throw error("inherited descriptor '{}' isn't supported", text);
     }

@@ -2,6 +2,7 @@
 
 #include <ctime>
 
+#include "compat/at_last.h"
 #include "compat/client_files.h"
 #include "compat/operations.h"
 #include "compat/outside.h"
@@ -18,15 +19,6 @@ uint64_t now_ns() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
-/// It is too late to stop: the tree runs.
-void tell_resumed(const Notifier& notifier, pid_t root) {
-  try {
-    notifier.tell("post-resume", root);
-  } catch (const Error& e) {
-    log::warning("post-resume: {}", e.what());
-  }
 }
 
 }  // namespace
@@ -52,17 +44,20 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
     notifier.tell("network-unlock", root);
     notifier.tell("pre-resume", root);
     times.ended_ns = now_ns();
-    write_restore_stats(image, times);
   };
+  if (notifier.takes_descriptors()) {
+    callbacks.terminal = [&](int master) { notifier.hand_over("orphan-pts-master", master); };
+  }
   RestoreOptions options;
   options.sibling = settings.sibling;
   options.root = settings.root;
   options.external = outside_paths(settings);
   const pid_t root = restore(image, options, callbacks);
   pidfile.keep();
-  tell_resumed(notifier, root);
+  at_last([&] { write_restore_stats(image, times); });
+  notifier.tell_at_last("post-resume", root);
   if (settings.display_stats) {
-    print_restore_stats(image, times);
+    at_last([&] { print_restore_stats(image, times); });
   }
   log::info("restored; the root is task {}", root);
   return root;

@@ -20,6 +20,21 @@ namespace {
 
 constexpr const char* kDefaultLog = "criu.log";
 
+/// What a client is told must fit into its buffer, the smallest of which is 8 kB.
+std::string brief(const std::string& message) {
+  constexpr size_t kLongest = 4000;
+  constexpr std::string_view kRest = " ... (the log has all of it)";
+  if (message.size() <= kLongest) {
+    return message;
+  }
+  size_t end = kLongest - kRest.size();
+  const auto continues = [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0U) == 0x80; };
+  while (end > 0 && continues(message[end])) {
+    --end;  // a character of UTF-8 isn't cut in two
+  }
+  return message.substr(0, end) + std::string(kRest);
+}
+
 /// Sockets that the client names in its answer to query-ext-files.
 void judge_external_sockets(const rpc::Options& options) {
   Asked asked;
@@ -31,24 +46,25 @@ void judge_external_sockets(const rpc::Options& options) {
 
 /// A notification and the client's answer to it.
 Notifier::Ask ask_by(const RpcSocket& socket) {
-  return [&socket](std::string_view moment, pid_t root) {
+  return [&socket](const Notifier::Question& asked) {
     rpc::Response question;
     question.set_type(rpc::NOTIFY);
     question.set_success(true);
-    question.mutable_notify()->set_script(std::string(moment));
-    if (root != 0) {
-      question.mutable_notify()->set_pid(root);
+    question.mutable_notify()->set_script(std::string(asked.moment));
+    if (asked.root != 0) {
+      question.mutable_notify()->set_pid(asked.root);
     }
-    socket.send(question);
+    socket.send(question, asked.descriptor);
     rpc::Request answer;
-    if (!socket.receive(answer)) {
-      throw Error(fmt::format("the client went away at {}", moment), ECONNRESET);
+    if (!with_context([&] { return fmt::format("at {}", asked.moment); },
+                      [&] { return socket.receive(answer, asked.heeded); })) {
+      throw Error(fmt::format("the client went away at {}", asked.moment), ECONNRESET);
     }
     if (answer.type() != rpc::NOTIFY) {
-      throw Error(fmt::format("the client answered {} with a request", moment), EBADMSG);
+      throw Error(fmt::format("the client answered {} with a request", asked.moment), EBADMSG);
     }
     if (!answer.notify_success()) {
-      throw error("the client refused to go on at {}", moment);
+      throw error("the client refused to go on at {}", asked.moment);
     }
     judge_external_sockets(answer.opts());
   };
@@ -167,7 +183,7 @@ class Job {
     log_failure(message);
     response_.set_success(false);
     response_.set_cr_errno(code);
-    response_.set_cr_errmsg(message);
+    response_.set_cr_errmsg(brief(message));
   }
 
   const RpcSocket& socket_;

@@ -4,6 +4,8 @@
 #include <google/protobuf/stubs/logging.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <cstring>
 #include <vector>
 
 #include "kernel/cancel.h"
@@ -39,14 +41,12 @@ RpcSocket::RpcSocket(Fd socket) : socket_(std::move(socket)) {
   client_ = peer.pid;
 }
 
-bool RpcSocket::receive(rpc::Request& request) const {
+bool RpcSocket::receive(rpc::Request& request, unsigned heeded) const {
+  wait_readable(socket_.get(), heeded);
   // The length first: MSG_PEEK with MSG_TRUNC tells it (man 2 recv).
-  ssize_t length = 0;
-  while ((length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC)) < 0) {
-    if (errno != EINTR) {
-      throw errno_error("cannot receive a request");
-    }
-    check_cancelled();
+  const ssize_t length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
+  if (length < 0) {
+    throw errno_error("cannot receive a request");
   }
   if (length == 0) {
     return false;
@@ -65,9 +65,23 @@ bool RpcSocket::receive(rpc::Request& request) const {
   return true;
 }
 
-void RpcSocket::send(const rpc::Response& response) const {
-  const std::string message = response.SerializeAsString();
-  while (::send(socket_.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0) {
+void RpcSocket::send(const rpc::Response& response, int descriptor) const {
+  std::string message = response.SerializeAsString();
+  iovec text{message.data(), message.size()};
+  msghdr whole{};
+  whole.msg_iov = &text;
+  whole.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> room{};
+  if (descriptor >= 0) {
+    whole.msg_control = room.data();
+    whole.msg_controllen = room.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&whole);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof descriptor);
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  }
+  while (::sendmsg(socket_.get(), &whole, MSG_NOSIGNAL) < 0) {
     if (errno != EINTR) {
       throw errno_error("cannot answer the client");
     }

@@ -23,6 +23,7 @@ struct Settings {
   bool leave_running = false;
   bool leave_stopped = false;
   bool shell_job = false;
+  bool orphan_terminals = false;
   bool notify = false;  // the client wants notifications by RPC
   std::vector<std::string> action_scripts;
   bool sibling = false;

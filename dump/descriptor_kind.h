@@ -15,6 +15,7 @@
 
 #include "dump/dump.h"
 #include "dump/file.h"
+#include "dump/namespace.h"
 #include "dump/shared_memory.h"
 #include "images-format/descriptor.pb.h"
 #include "kernel/fd.h"
@@ -45,11 +46,13 @@ struct Description {
 /// What the kinds work with.
 class Context {
  public:
-  Context(FileTable& files_, SharedMemoryTable& shared_memory_, const DumpOptions& options_)
-      : files(files_), shared_memory(shared_memory_), options(options_) {}
+  Context(FileTable& files_, SharedMemoryTable& shared_memory_, NamespaceTable& namespaces_,
+          const DumpOptions& options_)
+      : files(files_), shared_memory(shared_memory_), namespaces(namespaces_), options(options_) {}
 
   FileTable& files;
   SharedMemoryTable& shared_memory;
+  NamespaceTable& namespaces;
   const DumpOptions& options;
 
   /// Another descriptor, in this process, of the description. Throws Error.

@@ -116,8 +116,9 @@ bool is_among(const std::vector<pid_t>& pids, const image::SignalOwner& owner) {
 }  // namespace
 
 struct DescriptorCollector::State {
-  State(FileTable& files, SharedMemoryTable& shared_memory, const DumpOptions& options)
-      : context(files, shared_memory, options), of_kind(kKinds.size()) {}
+  State(FileTable& files, SharedMemoryTable& shared_memory, NamespaceTable& namespaces,
+        const DumpOptions& options)
+      : context(files, shared_memory, namespaces, options), of_kind(kKinds.size()) {}
 
   collecting::Context context;
   FileLockTable locks;
@@ -204,8 +205,8 @@ void DescriptorCollector::State::collect_table(pid_t pid, image::DescriptorTable
 }
 
 DescriptorCollector::DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory,
-                                         const DumpOptions& options)
-    : state_(std::make_unique<State>(files, shared_memory, options)) {}
+                                         NamespaceTable& namespaces, const DumpOptions& options)
+    : state_(std::make_unique<State>(files, shared_memory, namespaces, options)) {}
 
 DescriptorCollector::~DescriptorCollector() = default;
 

@@ -7,6 +7,7 @@
 
 #include "dump/dump.h"
 #include "dump/file.h"
+#include "dump/namespace.h"
 #include "dump/shared_memory.h"
 #include "images-format/checkpoint_writer.h"
 
@@ -16,7 +17,9 @@ namespace godwit {
 /// (kcmp(2)), and what each is. The kinds are in dump/descriptor_kind.h's registry.
 class DescriptorCollector {
  public:
-  DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, const DumpOptions& options);
+  /// All stay the caller's.
+  DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory, NamespaceTable& namespaces,
+                      const DumpOptions& options);
   ~DescriptorCollector();
 
   /// All descriptors of task `pid`. Tasks that share a table (CLONE_FILES) get the same id.

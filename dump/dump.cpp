@@ -19,6 +19,7 @@
 #include "dump/memory.h"
 #include "dump/private_pages.h"
 #include "dump/task_tree.h"
+#include "dump/terminal.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/ptrace.h"
@@ -60,7 +61,7 @@ class Dump {
         workers_(options.workers != 0 ? options.workers : cpus()),
         copier_(writer_->pages(), workers_),
         mappings_(files_, shared_memory_),
-        descriptors_(files_, shared_memory_, options) {
+        descriptors_(files_, shared_memory_, namespaces_, options) {
     raise_descriptor_limit();
     header_.set_root_pid(options.pid);
     cgroups_ = read_cgroups(options.pid);
@@ -137,8 +138,9 @@ class Dump {
     tasks_ = collect_task_tree(
         freezer, {.shell_job = options_.shell_job, .seccomp_suspended = freezer.seccomp_suspended()},
         namespaces_);
-    namespaces_.collect(header_);
+    namespaces_.collect();
     files_.set_root(namespaces_.root_directory());
+    collect_controlling_terminals(tasks_, namespaces_, options_);
     report_.tasks = tasks_.size();
     for (TaskState& task : tasks_) {
       report_.threads += task.threads.size();

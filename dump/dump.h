@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dump/external.h"
 #include "dump/mount_options.h"
 #include "images-format/checkpoint_writer.h"
 
@@ -21,9 +22,9 @@ struct DumpOptions {
   int directory_fd = -1;
   enum class After { Kill, LeaveRunning, LeaveStopped };
   After after = After::Kill;  // what becomes of the tree once the checkpoint is complete
-  /// Resources that aren't kept: whoever restores hands them over by name. "net[INODE]:NAME" and other kinds
-  /// of namespaces; "pipe[INODE]:NAME" for a pipe whose other end is outside.
-  std::vector<std::string> external;
+  /// Resources that aren't kept, of kinds that are told by inode numbers: namespaces, and pipes whose other
+  /// end is outside. Each has a name.
+  std::vector<ExternalResource> external;
   /// Any pipe whose other end is outside is external, under its own name ("pipe:[INODE]").
   bool external_pipes = false;
   /// Of the tree's network namespace nothing is kept but whether its loopback device is up: whoever restores
@@ -31,6 +32,9 @@ struct DumpOptions {
   bool empty_network = false;
   MountOptions mounts;     // of mount namespaces other than the caller's
   bool shell_job = false;  // session and terminal belong to a shell outside the tree
+  /// Whoever restores takes the master of a terminal that is in a devpts instance of the tree's own, and
+  /// whose master is outside: a container's console.
+  bool orphan_terminals = false;
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };

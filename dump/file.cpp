@@ -49,8 +49,11 @@ std::string path_of(const FileTable& files, const std::string& link_text, const 
 }  // namespace
 
 bool FileTable::find(const std::string& path, struct stat& status) const {
-  const std::string from_root = root_ == AT_FDCWD ? path : relative_to(path, "/");
-  return ::fstatat(root_, from_root.c_str(), &status, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0;
+  if (root_ == AT_FDCWD) {
+    return ::lstat(path.c_str(), &status) == 0;
+  }
+  const Fd found = open_in_root(root_, path);
+  return found && ::fstat(found.get(), &status) == 0;
 }
 
 uint32_t FileTable::add(const std::string& proc_link, bool validate) {

@@ -1,10 +1,10 @@
 #include "dump/mount.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,9 +21,10 @@ namespace godwit {
 namespace {
 
 constexpr std::string_view kTmpfs = "tmpfs";
+constexpr std::string_view kDevpts = "devpts";
 
 /// File systems that are the same wherever they are mounted, or empty when new.
-constexpr std::array<std::string_view, 12> kMade = {kTmpfs,    "proc",       "sysfs",   "devpts",
+constexpr std::array<std::string_view, 12> kMade = {kTmpfs,    "proc",       "sysfs",   kDevpts,
                                                     "mqueue",  "cgroup",     "cgroup2", "debugfs",
                                                     "tracefs", "securityfs", "pstore",  "configfs"};
 
@@ -83,16 +84,6 @@ class Ordering {
   std::vector<const MountInfo*> ordered_;
 };
 
-void refuse_content(const MountInfo& mount, int fd) {
-  const Fd readable = open_at(fd, ".", O_RDONLY | O_DIRECTORY);
-  std::array<char, 4096> room{};
-  const ssize_t size = ::getdents64(readable.get(), room.data(), room.size());
-  constexpr ssize_t kOnlyDots = 48;  // "." and ".."
-  if (size < 0 || size > kOnlyDots) {
-    throw refusal("{} with message queues in it", name_of(mount));
-  }
-}
-
 }  // namespace
 
 /// One namespace, while its mounts are looked at.
@@ -147,6 +138,8 @@ class MountCollector::Collection {
     refuse_sharing(mount);
     if (superblock.record.origin() == image::Superblock::OUTSIDE) {
       find_source(mount, record);
+    } else {
+      refuse_master_outside(mount);
     }
   }
 
@@ -163,6 +156,15 @@ class MountCollector::Collection {
         })) {
       throw refusal("{}, which is shared with mounts outside (peer group {}),", name_of(mount),
                     mount.peer_group);
+    }
+  }
+
+  /// What is made anew has no mount outside that it could be the slave of.
+  void refuse_master_outside(const MountInfo& mount) const {
+    if (mount.master != 0 && std::ranges::none_of(mounts_, [&](const MountInfo& other) {
+          return other.peer_group == mount.master;
+        })) {
+      throw refusal("{}, the slave of mounts outside (peer group {}),", name_of(mount), mount.master);
     }
   }
 
@@ -195,8 +197,15 @@ class MountCollector::Collection {
     for (const MountInfo* mount : ordered_) {
       Superblock& superblock = collector_.superblocks_.at(mount->device);
       const bool made = superblock.record.origin() == image::Superblock::MADE;
-      if (made && mount->type == "mqueue") {
-        refuse_content(*mount, detached(*mount).get());
+      if (made && mount->type == "mqueue" && !is_empty_directory(detached(*mount).get())) {
+        throw refusal("{} with message queues in it", name_of(*mount));
+      }
+      if (made && mount->type == kDevpts && mount->root != "/" && !is_external(*mount)) {
+        struct stat status {};
+        if (::fstat(detached(*mount).get(), &status) != 0) {
+          throw errno_error("cannot stat {}", mount->mount_point);
+        }
+        note_terminal(superblock, status);
       }
       if (!made || mount->type != kTmpfs || is_external(*mount) || has_wider(*mount, superblock)) {
         continue;
@@ -323,6 +332,39 @@ std::string MountCollector::path_outside(const MountInfo& mount) const {
   return {};
 }
 
+void MountCollector::note_terminal(Superblock& superblock, const struct stat& terminal) {
+  image::Terminal& record = superblock.terminals[minor(terminal.st_rdev)];
+  record.set_index(minor(terminal.st_rdev));
+  record.set_uid(terminal.st_uid);
+  record.set_gid(terminal.st_gid);
+  record.set_mode(terminal.st_mode & 07777);
+}
+
+std::string MountCollector::use_terminal(const struct stat& terminal, int root_directory) {
+  const auto superblock = superblocks_.find(terminal.st_dev);
+  if (superblock == superblocks_.end() || superblock->second.record.type() != kDevpts ||
+      superblock->second.record.origin() != image::Superblock::MADE) {
+    return {};
+  }
+  const std::string name = "/" + std::to_string(minor(terminal.st_rdev));
+  for (const auto& [id, space] : namespaces_) {
+    for (const image::Mount& mount : space.mounts()) {
+      if (mount.superblock_id() != superblock->second.record.id() || !is_below(name, mount.root())) {
+        continue;
+      }
+      std::string path = joined_path(mount.mount_point(), relative_to(name, mount.root()));
+      const Fd found = open_in_root(root_directory, path);
+      struct stat status {};
+      if (found && ::fstat(found.get(), &status) == 0 && status.st_dev == terminal.st_dev &&
+          status.st_ino == terminal.st_ino) {
+        note_terminal(superblock->second, terminal);
+        return path;
+      }
+    }
+  }
+  return {};
+}
+
 void MountCollector::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
   FileTreeWriter files(writer, ids);
   for (auto& known : superblocks_) {
@@ -330,6 +372,9 @@ void MountCollector::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
     for (const Tree& tree : known.second.trees) {
       with_context([&] { return fmt::format("a file of {}", record.type()); },
                    [&] { files.write(tree.mount.get(), tree.path, *record.add_trees()); });
+    }
+    for (const auto& [index, terminal] : known.second.terminals) {
+      *record.add_terminals() = terminal;
     }
     writer.add(record);
   }

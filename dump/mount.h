@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -39,6 +40,10 @@ class MountCollector {
   /// The root directory (O_PATH) of the mount namespace of task `pid`. Throws Error.
   [[nodiscard]] static Fd root_of(pid_t pid);
 
+  /// A terminal by its status: if it is in a devpts instance that is made anew, so will it be. Returns its
+  /// path from `root_directory`, that of the tree; empty: it isn't, or no mount shows it.
+  [[nodiscard]] std::string use_terminal(const struct stat& terminal, int root_directory);
+
   /// Writes the records, with the content of what is made anew. The tree must still stand still. Throws
   /// Error.
   void write(CheckpointWriter& writer, MemoryObjectIds& ids);
@@ -52,9 +57,11 @@ class MountCollector {
   struct Superblock {
     image::Superblock record;
     std::vector<Tree> trees;
+    std::map<uint32_t, image::Terminal> terminals;  // by index
   };
 
   Superblock& superblock_of(const MountInfo& mount);
+  static void note_terminal(Superblock& superblock, const struct stat& terminal);
   [[nodiscard]] bool is_outside(const MountInfo& mount) const;
   [[nodiscard]] std::string path_outside(const MountInfo& mount) const;
 

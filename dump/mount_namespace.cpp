@@ -40,16 +40,14 @@ std::vector<std::string> mounts_of(pid_t pid) {
     mounts.push_back(essence(std::string_view(text).substr(at, end - at)));
     at = end + 1;
   }
+  std::ranges::sort(mounts);  // a copy lists them in another order
   return mounts;
 }
 
 }  // namespace
 
 bool has_copy_of_own_mounts(pid_t pid) {
-  const std::vector<std::string> own = mounts_of(0);
-  const std::vector<std::string> theirs = mounts_of(pid);
-  return std::ranges::all_of(
-      theirs, [&](const std::string& mount) { return std::ranges::find(own, mount) != own.end(); });
+  return mounts_of(0) == mounts_of(pid);
 }
 
 }  // namespace godwit

@@ -104,14 +104,9 @@ bool is_other_end_closed(const Description& end, int copy, bool empty, const Tap
 }
 
 /// Under which name whoever restores hands over a pipe whose other end is outside; empty: under none.
-std::string external_name(uint64_t inode, const DumpOptions& options) {
-  const std::string prefix = fmt::format("pipe[{}]:", inode);
-  for (const std::string& external : options.external) {
-    if (external.starts_with(prefix)) {
-      return external.substr(prefix.size());
-    }
-  }
-  return options.external_pipes ? fmt::format("pipe:[{}]", inode) : "";
+std::string name_outside(uint64_t inode, const DumpOptions& options) {
+  return external_name(options.external, "pipe", inode)
+      .value_or(options.external_pipes ? fmt::format("pipe:[{}]", inode) : "");
 }
 
 std::unique_ptr<image::Pipe> collect_pipe(const std::vector<const Description*>& ends, Context& context,
@@ -137,10 +132,12 @@ std::unique_ptr<image::Pipe> collect_pipe(const std::vector<const Description*>&
   record->set_uid(status.st_uid);
   record->set_gid(status.st_gid);
   if ((!has_reader || !has_writer) && !is_other_end_closed(seen, copy.get(), waiting == 0, tap)) {
-    record->set_external(external_name(seen.info.inode, context.options));
+    record->set_external(name_outside(seen.info.inode, context.options));
     if (record->external().empty() || is_fifo(seen)) {
       refuse_other_end(seen);
     }
+    log::warning("{}: its other end is outside; the restore needs another for it, named {}", seen.name(),
+                 record->external());
   }
   bool packets = false;
   for (const Description* end : ends) {

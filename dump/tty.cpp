@@ -9,6 +9,7 @@
 #include "dump/descriptor_kind.h"
 #include "images-format/tty.pb.h"
 #include "kernel/error.h"
+#include "kernel/procfs.h"
 
 extern "C" int ioctl(int fd, unsigned long request,
                      ...) noexcept;  // <sys/ioctl.h> contradicts asm/termbits.h
@@ -41,45 +42,53 @@ bool matches(const Description& description) {
   return description.has_path() && (description.info.flags & O_PATH) == 0 && is_terminal(description.status);
 }
 
-/// What /proc/PID/stat says of a task's terminal: proc(5), fields 7 and 8.
-struct Terminal {
-  dev_t device = 0;
-  pid_t foreground = 0;
-};
-
-Terminal terminal_of(pid_t pid) {
-  const std::string path = fmt::format("/proc/{}/stat", pid);
-  const std::string text = read_file(path);
-  std::string_view rest = text;
-  rest.remove_prefix(std::min(rest.rfind(')'), rest.size()));
-  std::array<std::string_view, 7>
-      words;  // ")", state, parent, group, session, terminal, its foreground group
-  for (std::string_view& word : words) {
-    const size_t end = std::min(rest.find(' '), rest.size());
-    word = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+/// Of a terminal in a devpts instance of the tree's own, its path there; else empty.
+std::string own_path(const Description& description, Context& context) {
+  if (!is_own_terminal(description.status.st_rdev)) {
+    return context.namespaces.use_terminal(description.status);
   }
-  const auto number = parse_number<uint32_t>(words[5], 10, path);
-  // Minor bits 31-20 and 7-0, major bits 15-8.
-  return {makedev(number >> 8 & 0xfff, (number & 0xff) | (number >> 12 & 0xfff00)),
-          parse_number<int32_t>(words[6], 10, path)};
+  // /dev/tty says which terminal it is, but not of which instance: the session that the task is in does.
+  const procfs::Stat stat = procfs::read_stat(description.pid);
+  return context.namespaces.terminal_of_session(stat.session);
 }
 
 void check(const Description& description, Context& context) {
+  if (!own_path(description, context).empty()) {
+    if (!context.options.orphan_terminals) {
+      throw refusal("{}, a terminal whose other end is outside the tree,", description.name())
+          .hint("the runtimes of containers take the new one over when they restore");
+    }
+    return;
+  }
   if (!context.options.shell_job) {
     throw Error(fmt::format("{} is a terminal", description.name()), 0,
                 "--shell-job keeps a job with the terminal of its shell");
   }
   const dev_t device = description.status.st_rdev;
-  if (!is_own_terminal(device) && device != terminal_of(context.pids.front()).device) {
+  if (!is_own_terminal(device) && device != procfs::read_stat(context.pids.front()).terminal) {
     throw refusal("{}, a terminal other than that of the job,", description.name());
   }
 }
 
-void collect(std::span<const Description* const> descriptions, Context& context) {
-  const Terminal terminal = terminal_of(context.pids.front());
+void refuse_input(const Description& description, int copy) {
+  int waiting = 0;
+  if (ioctl(copy, FIONREAD, &waiting) != 0) {
+    throw errno_error("cannot ask {} for its input", description.name());
+  }
+  if (waiting > 0) {
+    throw refusal("{}, a terminal with {} bytes of input that wait to be read,", description.name(), waiting);
+  }
+}
+
+/// The group of the tree that is in the foreground of a shell job's terminal; 0: none of it is.
+pid_t foreground_of_job(const Context& context) {
+  const pid_t group = procfs::read_stat(context.pids.front()).foreground_group;
   const bool ours = std::any_of(context.pids.begin(), context.pids.end(),
-                                [&](pid_t pid) { return ::getpgid(pid) == terminal.foreground; });
+                                [&](pid_t pid) { return ::getpgid(pid) == group; });
+  return ours ? group : 0;
+}
+
+void collect(std::span<const Description* const> descriptions, Context& context) {
   for (const Description* description : descriptions) {
     const Fd copy = context.copy(*description);
     termios2 settings{};
@@ -92,7 +101,12 @@ void collect(std::span<const Description* const> descriptions, Context& context)
     record->set_path(description->link);
     record->set_termios(&settings, sizeof settings);
     record->set_window_size(&size, sizeof size);
-    record->set_foreground_group(ours ? terminal.foreground : 0);
+    record->set_own_path(own_path(*description, context));
+    if (record->own_path().empty()) {
+      record->set_foreground_group(foreground_of_job(context));
+    } else {
+      refuse_input(*description, copy.get());
+    }
     context.add(std::move(record));
   }
 }

@@ -9,6 +9,7 @@
 #include "dump/unix_socket_queue.h"
 #include "images-format/unix_socket.pb.h"
 #include "kernel/error.h"
+#include "kernel/namespace.h"
 #include "kernel/sock_diag.h"
 
 namespace godwit::collecting {
@@ -38,9 +39,18 @@ std::string bound_name(int socket, const Description& description) {
   return name;
 }
 
+std::unordered_map<uint32_t, UnixSocketInfo> list_in(int net_namespace) {
+  if (net_namespace < 0) {
+    return list_unix_sockets();
+  }
+  const EnteredNamespace entered("net", net_namespace);
+  return list_unix_sockets();
+}
+
 class Collector {
  public:
-  Collector(std::span<const Description* const> descriptions, Context& context) : context_(context) {
+  Collector(std::span<const Description* const> descriptions, Context& context)
+      : context_(context), all_(list_in(context.namespaces.net_namespace())) {
     for (const Description* description : descriptions) {
       by_inode_[description->info.inode] = description;
     }
@@ -157,7 +167,7 @@ class Collector {
 
   Context& context_;
   SocketOptionReader options_;
-  std::unordered_map<uint32_t, UnixSocketInfo> all_ = list_unix_sockets();
+  std::unordered_map<uint32_t, UnixSocketInfo> all_;
   std::unordered_map<uint64_t, const Description*> by_inode_;
 };
 

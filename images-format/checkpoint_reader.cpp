@@ -87,6 +87,18 @@ Fd open_regular(int directory, const std::string& name) {
   return file;
 }
 
+Fd open_metadata(int directory) {
+  const auto exists = [&](const std::string& name) {
+    return ::faccessat(directory, name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+  };
+  const std::string aside = kMetadataFile + std::string(".old");  // images-format/given_directory.h
+  if (!exists(kMetadataFile) && exists(aside)) {
+    throw Error(fmt::format("it has no file '{}', but '{}'", kMetadataFile, aside), ENOENT,
+                "a dump was killed when it replaced a checkpoint; the next one there puts that back");
+  }
+  return open_regular(directory, kMetadataFile);
+}
+
 std::string describe(const PayloadSizes& sizes) {
   return fmt::format("{} bytes of pages in {} files",
                      std::accumulate(sizes.begin(), sizes.end(), uint64_t{0}), sizes.size());
@@ -116,7 +128,7 @@ CheckpointImage CheckpointImage::open_directory(const std::string& path) {
 CheckpointImage CheckpointImage::open_directory(int directory, const std::string& path) {
   return with_context([&] { return fmt::format("checkpoint {}", path); },
                       [&] {
-                        const Fd metadata = open_regular(directory, kMetadataFile);
+                        const Fd metadata = open_metadata(directory);
                         auto pages = std::make_unique<PayloadReader>(open_payload(directory), path);
                         const PayloadSizes sizes = pages->sizes();
                         FdSource source(metadata.get(), path + "/" + kMetadataFile);

@@ -25,8 +25,9 @@ class CheckpointWriter {
   [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_directory(const std::string& path,
                                                                           const WriterOptions& options);
   /// The same into a directory that somebody else has made and holds open as `directory` (O_PATH suffices);
-  /// other files there stay. The files have other names until `commit`, which takes an older checkpoint away,
-  /// gives them theirs, and the one with the closing frame last. `path` stands in errors.
+  /// other files there stay. The files have other names until `commit`, which puts an older checkpoint aside,
+  /// gives them theirs, and the one with the closing frame last. The older one goes with the writer, or comes
+  /// back if the new one fails or is taken back. `path` stands in errors.
   [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_in_directory(int directory,
                                                                              const std::string& path,
                                                                              const WriterOptions& options);
@@ -37,7 +38,7 @@ class CheckpointWriter {
   virtual void add(const google::protobuf::Message& record) = 0;
   /// Lives as long as the writer.
   virtual PageSink& pages() = 0;
-  /// Closing frame, fsync, rename. Throws Error; then nothing bears the final name. Every block that was
+  /// Closing frame, fsync, rename. Throws Error; then nothing new bears the final name. Every block that was
   /// written must be in the index of a MemoryObject that was added.
   virtual void commit() = 0;
   /// Takes a committed checkpoint back: it has been written in vain.

@@ -17,6 +17,7 @@ namespace {
 constexpr uint64_t kAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
                                  MOUNT_ATTR_NOEXEC | MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME |
                                  MOUNT_ATTR_NOSYMFOLLOW;
+constexpr uint32_t kMaxTerminal = 4095;  // NR_UNIX98_PTY_DEFAULT
 constexpr size_t kMaxTypeName = 64;
 constexpr size_t kMaxOptionBytes = 4096;
 constexpr size_t kMaxAttributeBytes = 65536;  // XATTR_SIZE_MAX
@@ -142,9 +143,24 @@ void validate_superblock(const image::Superblock& superblock) {
     require(!option.empty() && option.front() != '=' && option.size() <= kMaxOptionBytes && !has_zero(option),
             "an option is impossible");
   }
+  require(
+      superblock.terminals().empty() || (superblock.origin() == image::Superblock::MADE && type == "devpts"),
+      "terminals of what isn't a devpts");
+  for (int i = 0; i < superblock.terminals_size(); ++i) {
+    const image::Terminal& terminal = superblock.terminals(i);
+    require(terminal.index() <= kMaxTerminal &&
+                (i == 0 || superblock.terminals(i - 1).index() < terminal.index()) &&
+                (terminal.mode() & ~07777U) == 0,
+            "terminal {} is impossible", terminal.index());
+  }
   require(superblock.trees().empty() || (superblock.origin() == image::Superblock::MADE && type == "tmpfs"),
           "files of what isn't a tmpfs");
   for (const image::FileTree& tree : superblock.trees()) {
+    require(std::ranges::none_of(superblock.trees(),
+                                 [&](const image::FileTree& other) {
+                                   return &other != &tree && is_below(tree.path(), other.path());
+                                 }),
+            "the tree of files at {} is part of another", tree.path());
     require(is_plain_path(tree.path()) && tree.entries_size() > 0, "a tree of files is impossible");
     for (int i = 0; i < tree.entries_size(); ++i) {
       with_context([&] { return fmt::format("file {}", tree.entries(i).name()); },

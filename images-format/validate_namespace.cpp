@@ -4,6 +4,7 @@
 
 #include "images-format/namespace.pb.h"
 #include "images-format/validate_index.h"
+#include "kernel/ipc_settings.h"
 
 namespace godwit {
 
@@ -11,30 +12,25 @@ namespace {
 
 constexpr std::array<std::string_view, 8> kKinds = {"cgroup", "ipc",  "mnt",  "net",
                                                     "pid",    "time", "user", "uts"};
+constexpr size_t kMaxSetting = 256;
 constexpr size_t kMaxName = 64;  // __NEW_UTS_LEN
-// All limits of user_namespaces(7), "User and group ID mappings".
-constexpr int kMaxRanges = 340;
-
-void validate_ranges(const google::protobuf::RepeatedPtrField<image::IdRange>& ranges) {
-  require(ranges.size() <= kMaxRanges, "{} ranges of ids", ranges.size());
-  for (const image::IdRange& range : ranges) {
-    const auto fits = [&](uint32_t first) { return uint64_t{first} + range.count() <= UINT32_MAX; };
-    require(range.count() > 0 && fits(range.inside()) && fits(range.outside()),
-            "a range of {} ids from {} (outside {})", range.count(), range.inside(), range.outside());
-  }
-}
 
 void validate_one(const image::Namespace& record, const ValidationIndex& index) {
-  require(std::ranges::find(kKinds, record.kind()) != kKinds.end(), "its kind is unknown");
+  const std::string& kind = record.kind();
+  require(std::ranges::find(kKinds, kind) != kKinds.end(), "its kind is unknown");
   require(index.tasks.contains(record.task()), "task {} isn't there", record.task());
+  require(record.has_uts() ? kind == "uts" : kind != "uts" || !record.external().empty(),
+          "host names belong to uts namespaces, and to each of them");
+  require(!record.has_net() || kind == "net", "what a network namespace holds belongs to none of this kind");
+  require(!record.has_ipc() || kind == "ipc", "what an ipc namespace holds belongs to none of this kind");
+  for (const image::Setting& setting : record.ipc().settings()) {
+    require(std::ranges::find(kIpcSettings, setting.name()) != kIpcSettings.end(), "a setting is unknown");
+    require(setting.value().size() <= kMaxSetting, "{} has a value of {} bytes", setting.name(),
+            setting.value().size());
+  }
   require(record.uts().hostname().size() <= kMaxName && record.uts().domainname().size() <= kMaxName,
           "a host name of {} or domain name of {} bytes", record.uts().hostname().size(),
           record.uts().domainname().size());
-  require(record.kind() == "uts" || !record.has_uts(), "it has a host name");
-  require(record.kind() == "net" || !record.has_net(), "it has a network");
-  validate_net(record.net());
-  validate_ranges(record.user().uids());
-  validate_ranges(record.user().gids());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <sys/resource.h>
 
+#include <climits>
 #include <csignal>
 #include <cstring>
 #include <set>
@@ -224,6 +225,9 @@ void validate_tree(const ValidationIndex& index) {
 void validate_sessions(const ValidationIndex& index, const std::set<int32_t>& tids) {
   std::map<int32_t, int32_t> session_of_group;
   for (const auto& [pid, task] : index.tasks) {
+    require(!task->has_terminal() || (task->session() == pid && task->terminal().path().starts_with('/') &&
+                                      task->terminal().path().size() < PATH_MAX),
+            "task {}: its terminal has no path, or it leads no session", pid);
     for (const int32_t number : {task->session(), task->process_group()}) {
       require(number >= 0 && number <= kMaxPid, "task {}: session or process group {}", pid, number);
       require(!tids.contains(number) || index.tasks.contains(number),

@@ -1,5 +1,6 @@
 #include "kernel/mount.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sched.h>
@@ -12,11 +13,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <csignal>
 #include <exception>
+#include <optional>
 #include <thread>
 #include <utility>
 
+#include "kernel/blocked_signals.h"
 #include "kernel/error.h"
 #include "kernel/fdinfo.h"
 
@@ -273,12 +275,16 @@ Fd open_within_mount(int directory, const std::string& path) {
   return found;
 }
 
+Fd open_in_root(int root, const std::string& path) {
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
+  how.resolve = RESOLVE_IN_ROOT;
+  return Fd(static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
+}
+
 void in_mount_namespace(int space, const std::function<void()>& body) {
   std::exception_ptr failure;
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::optional<BlockedSignals> blocked(std::in_place);  // which the thread inherits
   std::thread inside([&] {
     try {
       // Root and working directory are otherwise shared with the other threads, which must stay where they
@@ -291,11 +297,22 @@ void in_mount_namespace(int space, const std::function<void()>& body) {
       failure = std::current_exception();
     }
   });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  blocked.reset();
   inside.join();
   if (failure) {
     std::rethrow_exception(failure);
   }
+}
+
+bool is_empty_directory(int mount) {
+  const Fd directory = open_at(mount, ".", O_RDONLY | O_DIRECTORY);
+  alignas(dirent64) std::array<char, 1024> entries{};
+  const long size = ::syscall(SYS_getdents64, directory.get(), entries.data(), entries.size());
+  if (size < 0) {
+    throw errno_error("cannot list the root of a mount");
+  }
+  constexpr long kOnlyDots = 48;  // a struct linux_dirent64 for each of "." and ".."
+  return size <= kOnlyDots;
 }
 
 uint64_t mount_id_of(int fd) {

@@ -66,9 +66,14 @@ void join_peer_group(int from, int to);
 /// Opens (O_PATH) what `path` leads to from `directory` without following links, leaving the mount or going
 /// up. An empty path: the directory itself. Throws Error.
 [[nodiscard]] Fd open_within_mount(int directory, const std::string& path);
+/// Opens (O_PATH) what `path` leads to for a process whose root directory is descriptor `root`: symbolic
+/// links on the way stay below it, too; a last one isn't followed. Invalid and errno if there is nothing.
+[[nodiscard]] Fd open_in_root(int root, const std::string& path);
 /// Runs `body` in a thread of its own that has entered the mount namespace of descriptor `space`; "/" is the
 /// root of that. What `body` throws is thrown here. Throws Error.
 void in_mount_namespace(int space, const std::function<void()>& body);
+/// Whether the root directory of a mount has no entries. Throws Error.
+[[nodiscard]] bool is_empty_directory(int mount);
 /// mnt_id of what a descriptor is on, as mountinfo names it; 0: the kernel doesn't say. Throws Error.
 [[nodiscard]] uint64_t mount_id_of(int fd);
 

@@ -209,6 +209,10 @@ Stat parse_stat(std::string_view text) {
   stat.parent = fields.take<pid_t>(4);
   stat.process_group = fields.take<pid_t>(5);
   stat.session = fields.take<pid_t>(6);
+  // Minor bits 31-20 and 7-0, major bits 15-8.
+  const auto terminal = static_cast<uint32_t>(fields.take<int>(7));
+  stat.terminal = makedev(terminal >> 8 & 0xfff, (terminal & 0xff) | (terminal >> 12 & 0xfff00));
+  stat.foreground_group = fields.take<int>(8);
   stat.flags = fields.take<uint32_t>(9);
   stat.threads = fields.take<uint32_t>(20);
   stat.start_time = fields.take<uint64_t>(22);

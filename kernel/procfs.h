@@ -33,7 +33,9 @@ struct Stat {
   pid_t parent = 0;
   pid_t process_group = 0;
   pid_t session = 0;
-  uint32_t flags = 0;  // PF_*
+  dev_t terminal = 0;          // that controls it; 0: none
+  pid_t foreground_group = 0;  // of that terminal; -1: none
+  uint32_t flags = 0;          // PF_*
   uint32_t threads = 0;
   uint64_t start_time = 0;  // clock ticks since boot
   uint64_t start_code = 0;

@@ -105,7 +105,7 @@ int wait_and_forward_signals(pid_t child) {
   const sigset_t awaited = block_awaited_signals();
   // What came before they were blocked was only noted.
   if (const int signal = termination_signal(); signal != 0) {
-    job.pass_on(signal, false);
+    job.pass_on(signal, termination_signal_is_a_terminals());
   }
   for (;;) {
     int status = 0;

@@ -5,14 +5,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/mount.h"
+
 namespace godwit {
 
 BoundNames::~BoundNames() {
   for (const Made& made : made_) {
+    const size_t slash = made.path.rfind('/');
+    const std::string directory = made.path.substr(0, slash + 1);
+    const std::string name = made.path.substr(slash + 1);
+    const Fd parent = root_.directory ? open_in_root(root_.directory.get(), directory)
+                                      : Fd(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     struct stat status {};
-    if (::lstat(made.path.c_str(), &status) == 0 && status.st_dev == made.device &&
-        status.st_ino == made.inode) {
-      ::unlink(made.path.c_str());
+    if (parent && ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        status.st_dev == made.device && status.st_ino == made.inode) {
+      ::unlinkat(parent.get(), name.c_str(), 0);
     }
   }
 }

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parasite/script_builder.h"
+#include "restore/tree_root.h"
 
 namespace godwit {
 
@@ -19,6 +21,9 @@ class BoundNames {
   BoundNames& operator=(const BoundNames&) = delete;
   /// Unlinks the files of which note has been taken, unless they are kept.
   ~BoundNames();
+
+  /// The paths are those of a tree with mounts of its own.
+  void start_from(TreeRoot root) { root_ = std::move(root); }
 
   /// Emits the look at a socket file that has just been made. `address`: of `path` in the script.
   void emit(ScriptBuilder& script, const std::string& path, uint64_t address);
@@ -39,6 +44,7 @@ class BoundNames {
     ino_t inode;
   };
 
+  TreeRoot root_;
   std::vector<Awaited> awaited_;
   std::vector<Made> made_;
 };

@@ -76,6 +76,8 @@ class MakeContext {
   [[nodiscard]] Slot reopen(int number, uint32_t flags);
   /// As FileOpener::open.
   [[nodiscard]] Slot open(uint32_t file_id, int flags);
+  /// Whether the script runs in this process, from within the tree's own mounts.
+  [[nodiscard]] bool runs_in_this_process() const { return outside_.own_descriptors >= 0; }
   /// The number of what was handed over under that name. Throws Error.
   [[nodiscard]] int external(const std::string& name) const;
 

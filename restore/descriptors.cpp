@@ -415,6 +415,10 @@ void DescriptorPlan::emit_signals(ScriptBuilder& script, const image::Task& task
   }
 }
 
+void DescriptorPlan::start_names_from(TreeRoot root) {
+  state_->names.start_from(std::move(root));
+}
+
 void DescriptorPlan::note_bound_names() {
   state_->names.note();
 }

@@ -11,6 +11,7 @@
 #include "images-format/task.pb.h"
 #include "parasite/script_builder.h"
 #include "restore/file.h"
+#include "restore/tree_root.h"
 
 namespace godwit {
 
@@ -57,6 +58,8 @@ class DescriptorPlan {
   /// in the image. Throws Error.
   void conclude(const std::function<pid_t(pid_t)>& pid_now) const;
 
+  /// The names of sockets are those of a tree with mounts of its own.
+  void start_names_from(TreeRoot root);
   /// Socket files that have been made are unlinked by the destructor, unless they are to be kept. Those made
   /// by tasks only if note has been taken of them, while their scripts lie in this process's memory.
   void note_bound_names();

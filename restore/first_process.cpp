@@ -15,7 +15,9 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <exception>
 
+#include "kernel/blocked_signals.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/namespace.h"
@@ -63,8 +65,12 @@ FirstProcess::FirstProcess(const Making& making) {
     throw errno_error("cannot map memory for the first process");
   }
   words_ = new (memory) Words{};
-  const pid_t parent = making.sibling ? ::getppid() : ::getpid();
-  const Fd parent_descriptor(static_cast<int>(::syscall(SYS_pidfd_open, parent, 0)));
+  coordinator_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!coordinator_) {
+    const int code = errno;
+    ::munmap(words_, sizeof(Words));
+    throw Error("cannot open a descriptor of this process", code);
+  }
   int pidfd = -1;
   clone_args arguments{};
   arguments.flags = making.namespaces | CLONE_FILES | CLONE_PIDFD | CLONE_CLEAR_SIGHAND |
@@ -73,13 +79,18 @@ FirstProcess::FirstProcess(const Making& making) {
   arguments.exit_signal = making.sibling ? 0 : SIGCHLD;
   arguments.set_tid = reinterpret_cast<uint64_t>(making.pids.data());
   arguments.set_tid_size = making.pids.size();
-  const auto made = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
-  if (made == 0) {
-    live(making, parent_descriptor.get());
+  pid_t made = -1;
+  int code = 0;
+  {
+    const BlockedSignals blocked;  // there for good: it has no handlers of its own
+    made = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+    if (made == 0) {
+      live(making);
+    }
+    code = errno;
   }
   pidfd_ = Fd(pidfd);
   if (made < 0) {
-    const int code = errno;
     ::munmap(words_, sizeof(Words));
     throw Error("cannot make the first process in namespaces of its own (its pid may be taken)", code);
   }
@@ -147,14 +158,17 @@ void FirstProcess::become(const Region& region, uint64_t script) {
   wait_for(kIndependent);
 }
 
-/// In the new process.
-void FirstProcess::live(const Making& making, int parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (has_ended(parent)) {
-    ::_exit(1);
+/// In the new process. As a child of somebody else it wouldn't be told that the coordinator has died: it
+/// looks.
+void FirstProcess::live(const Making& making) noexcept {
+  if (!making.sibling) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   }
   const auto wait_until = [this](uint32_t phase) {
     for (uint32_t here = words_->here.load(); here < phase; here = words_->here.load()) {
+      if (has_ended(coordinator_.get())) {
+        ::_exit(1);
+      }
       wait_a_while(words_->here, here);
     }
   };
@@ -171,11 +185,15 @@ void FirstProcess::live(const Making& making, int parent) {
                             }
                             post(words_->there, kIndependent);
                           });
-  } catch (const Error& e) {
-    const size_t length = std::min(std::strlen(e.what()), sizeof(words_->failure) - 1);
-    std::memcpy(words_->failure, e.what(), length);
-    post(words_->there, kFailed);
+  } catch (const std::exception& e) {
+    fail(e.what());
   }
+}
+
+void FirstProcess::fail(const char* words) noexcept {
+  const size_t length = std::min(std::strlen(words), sizeof(words_->failure) - 1);
+  std::memcpy(words_->failure, words, length);
+  post(words_->there, kFailed);
   ::_exit(1);
 }
 

@@ -45,14 +45,16 @@ class FirstProcess {
 
  private:
   struct Words;
-  [[noreturn]] void live(const Making& making, int parent);
+  [[noreturn]] void live(const Making& making) noexcept;
+  [[noreturn]] void fail(const char* words) noexcept;
   void wait_for(uint32_t phase);
   void end();
   [[noreturn]] void tell_end() const;
 
   pid_t pid_ = 0;
   Fd pidfd_;
-  Words* words_;  // shared with it
+  Fd coordinator_;  // a pidfd; the first process, which shares our descriptors, looks at it
+  Words* words_;    // shared with it
   bool released_ = false;
 };
 

@@ -162,6 +162,9 @@ void MountBuilder::fill(int mount, const image::Superblock& made) const {
   for (const image::FileTree& tree : made.trees()) {
     make_file_tree(mount, tree, image_);
   }
+  if (settings_.terminals != nullptr) {
+    settings_.terminals->make(mount, made);
+  }
   if (made.read_only()) {
     set_superblock_read_only(mount);
   }

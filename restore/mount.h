@@ -5,6 +5,7 @@
 
 #include "images-format/checkpoint_reader.h"
 #include "images-format/mount.pb.h"
+#include "restore/terminals.h"
 
 namespace godwit {
 
@@ -12,6 +13,7 @@ namespace godwit {
 struct MountSettings {
   std::string root;                             // the directory that becomes the root; empty: where it was
   std::map<std::string, std::string> external;  // name in the image: path outside
+  const Terminals* terminals = nullptr;         // to be made in devpts instances; null: there are none
 };
 
 /// Builds one mount namespace of an image, in this process, which is alone in a new one (a copy of that in

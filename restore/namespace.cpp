@@ -2,12 +2,17 @@
 
 #include <fcntl.h>
 #include <linux/nsfs.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernel/error.h"
-#include "restore/net.h"
 
 namespace godwit {
 
@@ -17,6 +22,31 @@ void set_names(const image::UtsNamespace& names) {
   if (::sethostname(names.hostname().data(), names.hostname().size()) != 0 ||
       ::setdomainname(names.domainname().data(), names.domainname().size()) != 0) {
     throw errno_error("cannot set host name {}", names.hostname());
+  }
+}
+
+void bring_loopback_up() {
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP;
+  if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) {
+    throw errno_error("cannot bring the loopback device up");
+  }
+}
+
+void apply_settings(const image::IpcNamespace& record) {
+  for (const image::Setting& setting : record.settings()) {
+    const Fd file(::open(fmt::format("/proc/sys/{}", setting.name()).c_str(), O_RDWR | O_CLOEXEC));
+    if (!file) {
+      throw errno_error("cannot set {} to {}", setting.name(), setting.value());
+    }
+    std::string now = read_all(file.get(), setting.name());
+    now.resize(std::min(now.size(), now.find('\n')));
+    if (now != setting.value() &&
+        ::pwrite(file.get(), setting.value().data(), setting.value().size(), 0) < 0) {
+      throw errno_error("cannot set {} to {}", setting.name(), setting.value());
+    }
   }
 }
 
@@ -63,10 +93,18 @@ void join_external_namespaces(const ExternalNamespaces& external) {
 
 void furnish_mounts(const Plan& plan, const CheckpointImage& image, const MountSettings& settings) {
   const image::Namespace* ours = plan.root_namespace("mnt");
+  if (ours == nullptr || !ours->external().empty()) {
+    return;
+  }
   for (const auto* space : image.all<image::MountNamespace>()) {
-    if (ours != nullptr && space->id() == ours->id()) {
+    if (space->id() == ours->id()) {
       build_mounts(image, *space, settings);
+      return;
     }
+  }
+  // A copy of our mounts, as unshare(1) makes it: what is mounted in it stays in it.
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    throw errno_error("cannot part the mounts from those outside");
   }
 }
 
@@ -77,11 +115,12 @@ void furnish_namespaces(const Plan& plan) {
     }
     with_context([&] { return fmt::format("{} namespace", record->kind()); },
                  [&] {
-                   if (record->kind() == "uts" && record->has_uts()) {
+                   if (record->has_uts()) {
                      set_names(record->uts());
                    }
-                   if (record->kind() == "net") {
-                     furnish_net_namespace(record->net());
+                   apply_settings(record->ipc());
+                   if (record->net().loopback_up()) {
+                     bring_loopback_up();
                    }
                  });
   }
@@ -89,10 +128,14 @@ void furnish_namespaces(const Plan& plan) {
 
 InsideTheTree::InsideTheTree(const Plan& plan, const FirstProcess& first) {
   // The mount namespace last: there our own /proc may not be.
-  for (const char* kind : {"ipc", "net", "mnt"}) {
-    if (plan.root_namespace(kind) != nullptr) {
-      const Fd descriptor = first.namespace_of(kind);
-      entered_.push_back(std::make_unique<EnteredNamespace>(kind, descriptor.get()));
+  for (const std::string_view kind : {"ipc", "net", "mnt"}) {
+    if (plan.root_namespace(kind) == nullptr) {
+      continue;
+    }
+    Fd space = first.namespace_of(kind.data());
+    entered_.push_back(std::make_unique<EnteredNamespace>(kind.data(), space.get()));
+    if (kind == "mnt") {
+      root_ = {open_file("/", O_PATH | O_DIRECTORY), std::move(space)};
     }
   }
 }

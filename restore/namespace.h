@@ -6,12 +6,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernel/namespace.h"
 #include "plan/plan.h"
 #include "restore/first_process.h"
 #include "restore/mount.h"
+#include "restore/tree_root.h"
 
 namespace godwit {
 
@@ -42,7 +44,10 @@ class InsideTheTree {
   /// Throws Error.
   InsideTheTree(const Plan& plan, const FirstProcess& first);
 
+  [[nodiscard]] TreeRoot take_root() { return std::move(root_); }
+
  private:
+  TreeRoot root_;
   std::vector<std::unique_ptr<EnteredNamespace>> entered_;
 };
 

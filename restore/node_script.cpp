@@ -15,6 +15,7 @@
 
 #include "kernel/error.h"
 #include "kernel/signal_action.h"
+#include "restore/terminals.h"
 
 namespace godwit {
 
@@ -181,6 +182,9 @@ class NodeScript {
     }
     if (node_.leads_session) {
       script_.call("make a session", SYS_setsid, {});
+      if (node_.task != nullptr && node_.task->has_terminal()) {
+        emit_control_by_terminal(script_, node_.task->terminal());
+      }
     } else if (node_.makes_group) {
       script_.call("make a process group", SYS_setpgid, {0, 0});
     }
@@ -216,6 +220,21 @@ class NodeScript {
       post(&Words::joined);  // the coordinator may wait for it before it stops them
     } else {
       post_to_nodes(&Words::joined);
+    }
+  }
+
+  /// Of a session leader: all process groups of the session will be there in the end.
+  void emit_foreground() {
+    const pid_t group = node_.task->terminal().foreground_group();
+    for (size_t i = 0; i < context_.plan.nodes.size(); ++i) {
+      const int leader = static_cast<int>(i);
+      const PlannedNode& candidate = node(leader);
+      if (group == 0 || leader == index_ ||
+          (candidate.task != nullptr ? candidate.task->pid(0) : candidate.pid) != group) {
+        continue;
+      }
+      wait(leader, &Words::group_ready);
+      emit_foreground_group(script_, node_.task->terminal(), seen(leader));
     }
   }
 
@@ -332,6 +351,7 @@ class NodeScript {
     }
     emit_descriptors();
     emit_join();
+    emit_foreground();
     emit_settle_children();
     wait(index_, &Words::filled);
     emit_finish_layout(script_, node_, context_.layout);

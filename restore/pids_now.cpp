@@ -74,9 +74,30 @@ void PidsNow::learn_threads(Plan& plan, int node) {
   }
 }
 
-pid_t PidsNow::now(pid_t in_image) const {
-  const auto found = changed_.find(in_image);
-  return found == changed_.end() ? in_image : found->second;
+bool PidsNow::is_ours(const Plan& plan, pid_t in_image) const {
+  if (ours_.empty()) {
+    for (const PlannedNode& node : plan.nodes) {
+      ours_.insert(node.task != nullptr ? node.task->pid(0) : node.pid);
+      if (node.task == nullptr) {
+        continue;
+      }
+      ours_.insert({node.task->process_group(), node.task->session()});
+      for (const auto& thread : node.task->threads()) {
+        ours_.insert(thread.tid(0));
+      }
+    }
+  }
+  return ours_.contains(in_image);
+}
+
+pid_t PidsNow::now(const Plan& plan, pid_t in_image) const {
+  if (const auto found = changed_.find(in_image); found != changed_.end()) {
+    return found->second;
+  }
+  if (!is_ours(plan, in_image)) {
+    throw error("process, thread or group {} isn't of this tree", in_image);
+  }
+  return in_image;
 }
 
 }  // namespace godwit

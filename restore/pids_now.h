@@ -25,13 +25,17 @@ class PidsNow {
 
   /// Whether the pid in the plan is the task's.
   [[nodiscard]] static bool knows(const Plan& plan, size_t node) { return plan.nodes[node].pids[0] != 0; }
-  /// The pid or tid of whoever had one in the image.
-  [[nodiscard]] pid_t now(pid_t in_image) const;
+  /// The pid, tid, process group or session now of whoever had that number in the image. Throws Error for the
+  /// number of somebody who isn't in the plan.
+  [[nodiscard]] pid_t now(const Plan& plan, pid_t in_image) const;
 
  private:
   image::Task& own_record(PlannedNode& node);
 
-  std::set<int> asked_;  // nodes that the kernel has given a pid of its choice
+  [[nodiscard]] bool is_ours(const Plan& plan, pid_t in_image) const;
+
+  mutable std::set<pid_t> ours_;  // all numbers in the image, once somebody has asked
+  std::set<int> asked_;           // nodes that the kernel has given a pid of its choice
   std::map<pid_t, pid_t> changed_;
   std::deque<image::Task> records_;
 };

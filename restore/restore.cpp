@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ctime>
 #include <optional>
 #include <thread>
 
@@ -27,8 +26,10 @@
 #include "restore/namespace.h"
 #include "restore/node_script.h"
 #include "restore/pids_now.h"
+#include "restore/pids_taken.h"
 #include "restore/region.h"
 #include "restore/shared_memory.h"
+#include "restore/terminals.h"
 #include "restore/tracees.h"
 
 namespace godwit {
@@ -73,54 +74,6 @@ void reap(pid_t pid) {
   }
 }
 
-/// How long all processes together that have ended may take until their pids are free.
-constexpr uint64_t kReapLimitNs = 2'000'000'000;
-
-bool is_free(pid_t pid) {
-  return ::kill(pid, 0) != 0 && errno == ESRCH;
-}
-
-/// Who has this pid, as far as it can be told: a process, or one that has ended but is still waited for.
-struct PidHolder {
-  std::string name = "a process group or session";
-  pid_t slow_parent = 0;  // of one that has ended
-};
-
-PidHolder holder_of(pid_t pid) {
-  PidHolder holder;
-  try {
-    const procfs::Stat stat = procfs::read_stat(pid);
-    holder.name = stat.comm;
-    if (stat.state == 'Z' && stat.threads <= 1) {
-      holder.slow_parent = stat.parent;
-    }
-  } catch (const Error&) {
-    // It has just gone, or was only the number of a group.
-  }
-  return holder;
-}
-
-/// A process that has ended, such as one that a dump has ended a moment ago, is given until `deadline_ns` to
-/// be reaped by its parent.
-void check_pid_is_free(pid_t pid, uint64_t deadline_ns) {
-  while (!is_free(pid)) {
-    const PidHolder holder = holder_of(pid);
-    if (holder.slow_parent == 0) {
-      throw Error(fmt::format("task {}: its pid is taken by {}", pid, holder.name), EEXIST, "end that first");
-    }
-    if (monotonic_ns() > deadline_ns) {
-      throw Error(
-          fmt::format("task {}: its pid is taken by {}, which has ended, but process {} hasn't waited "
-                      "for it",
-                      pid, holder.name, holder.slow_parent),
-          EEXIST, "try again when it has");
-    }
-    check_cancelled();
-    const timespec pause{0, 1'000'000};
-    ::nanosleep(&pause, nullptr);
-  }
-}
-
 unsigned worker_count(const RestoreOptions& options, uint64_t bytes) {
   constexpr uint64_t kWorthThreads = 8 << 20;
   if (bytes < kWorthThreads) {
@@ -140,6 +93,7 @@ class Restore {
         descriptors_(image, descriptor_limit()),
         vdso_(image.header()),
         shared_memory_(image, descriptors_.first_free_descriptor()),
+        terminals_(image),
         region_(plan_, vdso_.bytes()),
         nodes_(plan_.nodes.size()) {
     for (const auto* object : image.all<image::MemoryObject>()) {
@@ -152,27 +106,27 @@ class Restore {
   }
 
   pid_t run() {
-    check_pids_are_free();
+    if (!terminals_.empty() && !callbacks_.terminal) {
+      throw error("a terminal of the tree has lost its other end")
+          .hint("restore it through the runtime that it was dumped through");
+    }
+    // Before anything is made that others can see, such as the name of a socket.
+    check_pids_are_free(plan_);
     if (!plan_.root_namespaces.empty()) {
       make_first_process();
     }
-    make_shared_objects();
-    const ScriptContext context{plan_,
-                                region_,
-                                {plan_, runs_, *files_, shared_memory_.descriptors(), vdso_, region_},
-                                descriptors_,
-                                baseline_,
-                                filters_,
-                                descriptors_.first_free_descriptor()};
-    const uint64_t root_script = write_scripts(context, options_.sibling);
+    std::optional<ScriptContext> context;
+    const uint64_t root_script = prepare(context);
     const Subreaper subreaper;
+    size_t clone_root = 0;
+    if (!first_) {
+      clone_root = write_root_clone(*context, root_script, options_.sibling);
+    }
+    region_.map(first_ ? Region::Sharing::ByDescriptor : Region::Sharing::ByInheritance);
     try {
       if (first_) {
-        region_.map(Region::Sharing::ByDescriptor);
         first_->become(region_, root_script);
       } else {
-        const size_t clone_root = write_root_clone(context, root_script, options_.sibling);
-        region_.map(Region::Sharing::ByInheritance);
         const BlockedSignals blocked;
         const FirstClone alone;
         region_.run(clone_root);
@@ -197,18 +151,29 @@ class Restore {
   }
 
  private:
-  /// Before anything is made that others can see, such as the name of a socket.
-  void check_pids_are_free() const {
-    if (plan_.levels_above_root > 0) {
-      return;  // those that matter are in a namespace that isn't there yet
+  /// Makes what tasks inherit, and writes the scripts by which they make the rest. All of that looks at files
+  /// and sockets from where the tree will be. Returns the root's script.
+  uint64_t prepare(std::optional<ScriptContext>& context) {
+    // Before our own /proc may be out of sight.
+    const int next = descriptors_.open_external(options_.external, shared_memory_.next_descriptor());
+    std::optional<InsideTheTree> inside;
+    Fd own_descriptors;
+    if (first_) {
+      own_descriptors = open_file("/proc/self/fd", O_PATH | O_DIRECTORY);
+      inside.emplace(plan_, *first_);
+      descriptors_.start_names_from(inside->take_root());
     }
-    const uint64_t deadline = monotonic_ns() + kReapLimitNs;
-    for (const PlannedNode& node : plan_.nodes) {
-      check_pid_is_free(node.pid, deadline);
-      for (int i = 1; node.task != nullptr && i < node.task->threads_size(); ++i) {
-        check_pid_is_free(node.task->threads(i).tid(0), deadline);
-      }
-    }
+    files_.emplace(image_, next);
+    descriptors_.make_shared(*files_, shared_memory_.descriptors(), files_->next_descriptor(),
+                             own_descriptors.get());
+    context.emplace(ScriptContext{plan_,
+                                  region_,
+                                  {plan_, runs_, *files_, shared_memory_.descriptors(), vdso_, region_},
+                                  descriptors_,
+                                  baseline_,
+                                  filters_,
+                                  descriptors_.first_free_descriptor()});
+    return write_scripts(*context, options_.sibling);
   }
 
   void make_first_process() {
@@ -224,24 +189,11 @@ class Restore {
     making.inside = [&] {
       join_external_namespaces(external);
       furnish_namespaces(plan_);
-      furnish_mounts(plan_, image_, {.root = options_.root, .external = options_.external});
+      furnish_mounts(plan_, image_,
+                     {.root = options_.root, .external = options_.external, .terminals = &terminals_});
     };
-    const BlockedSignals blocked;
     first_.emplace(making);
     pids_.learn(plan_, 0, first_->pid());
-  }
-
-  void make_shared_objects() {
-    const int next = descriptors_.open_external(options_.external, shared_memory_.next_descriptor());
-    std::optional<InsideTheTree> inside;
-    Fd own_descriptors;
-    if (first_) {
-      own_descriptors = open_file("/proc/self/fd", O_PATH | O_DIRECTORY);
-      inside.emplace(plan_, *first_);
-    }
-    files_.emplace(image_, next);
-    descriptors_.make_shared(*files_, shared_memory_.descriptors(), files_->next_descriptor(),
-                             own_descriptors.get());
   }
 
   struct NodeState {
@@ -278,7 +230,7 @@ class Restore {
     shared_memory_.finish(image_);
     {
       const BlockedSignals blocked;
-      descriptors_.conclude([this](pid_t in_image) { return pids_.now(in_image); });
+      descriptors_.conclude([this](pid_t in_image) { return pids_.now(plan_, in_image); });
     }
     std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -296,6 +248,7 @@ class Restore {
     }
     report("resume", total, total);
     check_cancelled();
+    terminals_.hand_over(callbacks_.terminal);
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
@@ -496,7 +449,7 @@ class Restore {
     // Cloners come first: as they end, what they have cloned falls to us, also what hadn't said so yet. The
     // first process of a pid namespace ends only when all others there have been waited for.
     for (size_t n = 0; n < plan_.nodes.size(); ++n) {
-      const size_t at = first_ ? plan_.nodes.size() - 1 - n : n;
+      const size_t at = plan_.levels_above_root > 0 ? plan_.nodes.size() - 1 - n : n;
       const PlannedNode& node = plan_.nodes[at];
       if (!pids_.knows(plan_, at)) {
         continue;
@@ -527,6 +480,7 @@ class Restore {
   Vdso vdso_;
   SharedMemoryRegions shared_memory_;
   std::optional<FileOpener> files_;
+  Terminals terminals_;
   Region region_;
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
   PidsNow pids_;

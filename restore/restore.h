@@ -33,6 +33,10 @@ struct RestoreCallbacks {
   /// The root exists, in its namespaces, and waits; nothing else of the tree does. An exception abandons the
   /// restore.
   std::function<void(pid_t root)> created;
+  /// The master of a terminal of the tree's, whose other end was outside when it was dumped: to be
+  /// duplicated, and kept by somebody, or the tree's session ends. Everything is built. An exception abandons
+  /// the restore. Without this callback trees with such terminals are refused.
+  std::function<void(int master)> terminal;
   /// The barrier from outside: everything is built and stands one step short of running. An exception
   /// abandons the restore; returning lets the tree run.
   std::function<void(pid_t root)> barrier;

@@ -28,13 +28,20 @@ std::string our_terminal() {
   return std::string(kOwnTerminal);
 }
 
+/// Scripts that run in this process have no terminal of the tree's session.
+std::string path_of(const image::Tty& record, const MakeContext& context) {
+  if (record.own_path().empty()) {
+    return record.path() == kOwnTerminal ? record.path() : our_terminal();
+  }
+  return record.path() == kOwnTerminal && context.runs_in_this_process() ? record.own_path() : record.path();
+}
+
 void make(const google::protobuf::Message& message, MakeContext& context) {
   const auto& record = static_cast<const image::Tty&>(message);
   ScriptBuilder& script = context.script;
-  const std::string path = record.path() == kOwnTerminal ? record.path() : our_terminal();
-  const Slot terminal =
-      script.call_to_slot("open the terminal that we were started from", SYS_openat,
-                          {AT_FDCWD, script.string(path), record.open_file().flags() | O_NOCTTY | O_CLOEXEC});
+  const Slot terminal = script.call_to_slot(
+      "open the terminal", SYS_openat,
+      {AT_FDCWD, script.string(path_of(record, context)), record.open_file().flags() | O_NOCTTY | O_CLOEXEC});
   context.deliver(record.open_file(), terminal);
 }
 
@@ -64,8 +71,13 @@ void conclude(const google::protobuf::Message& message, const ConcludeContext& c
   }
 }
 
+bool concludes(const google::protobuf::Message& message) {
+  return static_cast<const image::Tty&>(message).foreground_group() != 0;
+}
+
 }  // namespace
 
-constinit const Kind kTty{RecordType::Tty, "terminal", single_open_file<image::Tty>, make, finish, conclude};
+constinit const Kind kTty{RecordType::Tty, "terminal", single_open_file<image::Tty>, make, finish,
+                          conclude,        concludes};
 
 }  // namespace godwit::making

@@ -88,6 +88,17 @@ void bind(MakeContext& context, Arg socket, const image::UnixSocketEnd& end) {
   script.call("set the mode of its file", SYS_fchmodat, {AT_FDCWD, file, end.mode()});
 }
 
+/// What the kernel gives a socket that asks for nothing: twice what would be asked for (socket(7)).
+int usual_send_buffer() {
+  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  int size = 0;
+  socklen_t length = sizeof size;
+  if (!socket || ::getsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &size, &length) != 0) {
+    throw errno_error("cannot ask for the usual size of a send buffer");
+  }
+  return size;
+}
+
 /// Sends what waited at one end from the other.
 void fill_queue(ScriptBuilder& script, Arg sender, const image::UnixSocketEnd& receiver,
                 const image::SocketOptions& senders_options) {
@@ -105,8 +116,7 @@ void fill_queue(ScriptBuilder& script, Arg sender, const image::UnixSocketEnd& r
                           {sender, data, message.size(), int{MSG_DONTWAIT} | MSG_NOSIGNAL, 0, 0});
   }
   if (large && recorded_option(senders_options, SOL_SOCKET, SO_SNDBUF, 0) == 0) {
-    const int usual = std::stoi(read_file("/proc/sys/net/core/wmem_default"));
-    emit_socket_option(script, sender, SOL_SOCKET, SO_SNDBUFFORCE, usual / 2);
+    emit_socket_option(script, sender, SOL_SOCKET, SO_SNDBUFFORCE, usual_send_buffer() / 2);
     emit_socket_option(script, sender, SOL_SOCKET, kBufferLock, 0);
   }
 }

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 
@@ -164,6 +165,86 @@ TEST_F(CriuCli, ActionScriptThatFails) {
   EXPECT_TRUE(contains(outcome.output, "failed at post-dump with exit code 1")) << outcome.output;
   EXPECT_TRUE(runs(pid));
   EXPECT_FALSE(try_read(directory_ / "checkpoint").has_value());
+}
+
+/// They neither inherit what the program does with signals, nor are its command's.
+TEST_F(CriuCli, ProgramsThatItStartsHaveSignalsAsTheyExpect) {
+  const std::string look = "grep -E '^Sig(Blk|Ign)' /proc/self/status";
+  const auto expect_usual = [](const std::string& text) {
+    EXPECT_TRUE(contains(text, "SigBlk:\t0000000000000000\n")) << text;
+    const size_t ignored = text.find("SigIgn:\t");
+    ASSERT_NE(ignored, std::string::npos) << text;
+    const uint64_t mask = std::strtoull(text.c_str() + ignored + 8, nullptr, 16);
+    EXPECT_EQ(mask & (1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1)), 0U) << text;
+  };
+  const pid_t pid = start();
+  ASSERT_EQ(
+      criu({"dump", "-t", std::to_string(pid), "-D", images_, "--action-script", look + " >seen"}).exit_code,
+      0);
+  expect_usual(try_read(directory_ / "seen").value_or(""));
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  const Outcome outcome = criu({"restore", "-D", images_, "--action-script", look + " >seen-by-restore",
+                                "--exec-cmd", "--", "/bin/sh", "-c", look});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  expect_usual(try_read(directory_ / "seen-by-restore").value_or(""));
+  expect_usual(outcome.output);
+}
+
+TEST_F(CriuCli, AnActionScriptThatHangsEndsWithADumpThatGetsSigterm) {
+  const pid_t pid = start();
+  for (const char* moment : {"pre-dump", "network-lock", "post-dump"}) {
+    const std::string hang = fmt::format(
+        "test $CRTOOLS_SCRIPT_ACTION != {} || {{ echo $$ >{}; exec sleep 1000; }}; "
+        "echo $CRTOOLS_SCRIPT_ACTION >>seen",
+        moment, moment);
+    const pid_t dumper = launch({CRIU_BINARY, "dump", "-t", std::to_string(pid), "-D", images_, "-o",
+                                 "dump.log", "--action-script", hang});
+    const auto script = [&] { return try_read(directory_ / moment).value_or(""); };
+    ASSERT_TRUE(wait_until([&] { return script().ends_with('\n'); }));
+    const pid_t script_pid = std::atoi(script().c_str());
+    ASSERT_EQ(::kill(dumper, SIGTERM), 0);
+    const int status = wait_for_end(dumper);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << status;
+    EXPECT_TRUE(wait_until_gone({script_pid}));
+    EXPECT_TRUE(contains(log("dump.log"), "interrupted by SIGTERM")) << log("dump.log");
+    if (moment != std::string("pre-dump")) {
+      EXPECT_TRUE(log("seen").ends_with("network-unlock\n")) << log("seen");
+      ::unlink((directory_ / "seen").c_str());
+    }
+    EXPECT_TRUE(runs(pid));
+    EXPECT_FALSE(try_read(directory_ / "checkpoint").has_value());
+  }
+}
+
+TEST_F(CriuCli, AnActionScriptThatHangsEndsWithARestoreThatGetsSigterm) {
+  const pid_t pid = start();
+  ASSERT_EQ(criu({"dump", "-t", std::to_string(pid), "-D", images_}).exit_code, 0);
+  EXPECT_TRUE(WIFSIGNALED(wait_for_end(pid)));
+  const pid_t restorer =
+      launch({CRIU_BINARY, "restore", "-D", images_, "-d", "--action-script",
+              "test $CRTOOLS_SCRIPT_ACTION != pre-resume || { echo >hangs; exec sleep 1000; }"});
+  ASSERT_TRUE(wait_until([&] { return try_read(directory_ / "hangs").has_value(); }));
+  ASSERT_EQ(::kill(restorer, SIGTERM), 0);
+  const int status = wait_for_end(restorer);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << status;
+  EXPECT_TRUE(wait_until_gone({pid}));
+}
+
+TEST_F(CriuCli, AnActionScriptThatDoesNotHeedSigtermEndsWithTheNext) {
+  const pid_t pid = start();
+  const pid_t dumper = launch({CRIU_BINARY, "dump", "-t", std::to_string(pid), "-D", images_,
+                               "--action-script", "trap '' TERM; echo >hangs; exec sleep 1000"});
+  ASSERT_TRUE(wait_until([&] { return try_read(directory_ / "hangs").has_value(); }));
+  const auto began = std::chrono::steady_clock::now();
+  int status = 0;
+  ASSERT_TRUE(wait_until([&] {
+    ::kill(dumper, SIGTERM);
+    return ::waitpid(dumper, &status, WNOHANG) == dumper;
+  }));
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << status;
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(4))
+      << "it waits for 5 s otherwise";
+  EXPECT_TRUE(runs(pid));
 }
 
 TEST_F(CriuCli, OptionsFromAFile) {

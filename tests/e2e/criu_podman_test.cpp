@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "tests/e2e/counting_container.h"
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
@@ -20,22 +22,18 @@ class Podman : public testing::Test {
  protected:
   void SetUp() override {
     for (const char* program : {"/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"}) {
-      if (!have_program(program)) {
-        GTEST_SKIP() << program << " is needed";
-      }
+      ASSERT_TRUE(have_program(program)) << program << " is needed (scripts/install-deps)";
     }
-    const Outcome imported =
-        shell("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-              "for name in sh cat usleep; do ln -s busybox fs/bin/$name; done && tar -C fs -cf fs.tar . && " +
-              podman_ + " import fs.tar counter");
+    const Outcome imported = shell(
+        "cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
+        "for name in sh cat mv usleep; do ln -s busybox fs/bin/$name; done && tar -C fs -cf fs.tar . && " +
+        podman_ + " import fs.tar counter");
     ASSERT_TRUE(imported.ok()) << imported.words();
-    const Outcome started = podman(
-        "run -d --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --name first counter "
-        "/bin/sh -c "
-        "'i=0; while :; do i=$((i+1)); echo $i >/count; echo $i; usleep 20000; done'");
-    if (!started.ok()) {
-      GTEST_SKIP() << "podman can't run a container here: " << started.words();
-    }
+    const Outcome started =
+        podman("run -d --network none --cgroup-parent /" + cgroup_ +
+               " --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --name first counter /bin/sh -c '" +
+               kCountForever + "'");
+    ASSERT_TRUE(started.ok()) << started.words();
     ASSERT_TRUE(counts("first"));
   }
 
@@ -54,6 +52,7 @@ class Podman : public testing::Test {
     for (auto place = places.rbegin(); place != places.rend(); ++place) {
       ::umount2(place->c_str(), MNT_DETACH);
     }
+    remove_cgroups();
   }
 
   static Outcome shell(const std::string& command) {
@@ -70,6 +69,29 @@ class Podman : public testing::Test {
     return outcome;
   }
 
+  /// Empty directories of our name, in each hierarchy.
+  void remove_cgroups() const {
+    std::vector<std::string> directories;
+    const auto options = std::filesystem::directory_options::skip_permission_denied;
+    for (const auto& hierarchy : std::filesystem::directory_iterator("/sys/fs/cgroup")) {
+      const std::filesystem::path ours = hierarchy.path() / cgroup_;
+      std::error_code ignored;
+      if (!std::filesystem::is_directory(ours, ignored)) {
+        continue;
+      }
+      directories.push_back(ours);
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(ours, options, ignored)) {
+        if (entry.is_directory(ignored)) {
+          directories.push_back(entry.path());
+        }
+      }
+    }
+    for (auto directory = directories.rbegin(); directory != directories.rend(); ++directory) {
+      ::rmdir(directory->c_str());
+    }
+    ::rmdir(("/sys/fs/cgroup/" + cgroup_).c_str());
+  }
+
   int count(const std::string& name) const {
     return std::atoi(podman("exec " + name + " cat /count").output.c_str());
   }
@@ -83,8 +105,10 @@ class Podman : public testing::Test {
 
   Reaper reaper_;
   TemporaryDirectory state_;
+  const std::string cgroup_ = "godwit-test-" + std::to_string(::getpid());
   const std::string podman_ = "podman --root '" + state_.path() + "/root' --runroot '" + state_.path() +
-                              "/run' --runtime runc --cgroup-manager cgroupfs --events-backend file";
+                              "/run' --tmpdir '" + state_.path() +
+                              "/tmp' --runtime runc --cgroup-manager cgroupfs --events-backend file";
 };
 
 TEST_F(Podman, InPlaceThreeTimes) {
@@ -93,6 +117,7 @@ TEST_F(Podman, InPlaceThreeTimes) {
     ASSERT_TRUE(dumped.ok()) << dumped.words();
     EXPECT_NE(dumped.output.find("\"pages_written\""), std::string::npos) << dumped.output;
     const int before = last_line("first");
+    ASSERT_GT(before, 0);
     const Outcome restored = podman("container restore --print-stats first");
     ASSERT_TRUE(restored.ok()) << restored.words();
     EXPECT_NE(restored.output.find("\"pages_restored\""), std::string::npos) << restored.output;
@@ -107,6 +132,7 @@ TEST_F(Podman, ExportedAndImportedUnderAnotherName) {
   const Outcome dumped = podman("container checkpoint --export '" + file + "' first");
   ASSERT_TRUE(dumped.ok()) << dumped.words();
   const int before = last_line("first");
+  ASSERT_GT(before, 0);
   ASSERT_TRUE(podman("rm first").ok());
   const Outcome restored = podman("container restore --import '" + file + "' --name second");
   ASSERT_TRUE(restored.ok()) << restored.words();

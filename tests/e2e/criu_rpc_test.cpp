@@ -16,6 +16,7 @@
 #include "tests/e2e/criu_client.h"
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
+#include "tests/e2e/real_program.h"
 
 namespace godwit::e2e {
 namespace {
@@ -71,6 +72,21 @@ class CriuRpc : public testing::Test {
     EXPECT_EQ(client.wait_for_end(), 0);
     const int status = wait_for_end(pid);
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  }
+
+  /// Says to a notification that the work may go on.
+  static void agree(const CriuClient& client) {
+    rpc::Request answer;
+    answer.set_type(rpc::NOTIFY);
+    answer.set_notify_success(true);
+    client.send(answer);
+  }
+
+  /// Agrees to what comes before, and leaves `moment` unanswered.
+  static void receive_until(const CriuClient& client, const std::string& moment) {
+    while (client.receive().notify().script() != moment) {
+      agree(client);
+    }
   }
 
   void expect_log_says(const std::string& name, const std::string& text) {
@@ -147,6 +163,7 @@ TEST_F(CriuRpc, LeaveRunning) {
       if (notification.script() == "post-dump") {
         EXPECT_EQ(state_of(pid), 't') << "it stands still until the client is done";
         EXPECT_TRUE(exists(directory_ / "checkpoint"));
+        EXPECT_TRUE(exists(directory_ / "inventory.img"));
       }
       return true;
     });
@@ -231,31 +248,65 @@ TEST_F(CriuRpc, StatisticsAreThoseOfInspect) {
   EXPECT_EQ(stats.restore().pages_restored(), pages);
 }
 
-/// However the server ends while the tree stands still, the tree runs on, and the next dump is as good.
-TEST_F(CriuRpc, AServerThatIsEndedDuringADump) {
+/// The client only waits: it is the signal that ends the dump, in good order, and the client hears of it.
+TEST_F(CriuRpc, AServerThatGetsSigtermDuringADump) {
   const pid_t pid = start();
-  for (const int signal : {SIGTERM, SIGKILL}) {
-    for (const char* moment : {"network-lock", "post-dump"}) {
-      CriuClient client;
-      client.send(dump_request(pid));
-      rpc::Request answer;
-      answer.set_type(rpc::NOTIFY);
-      answer.set_notify_success(true);
-      while (client.receive().notify().script() != moment) {
-        client.send(answer);
-      }
-      ASSERT_EQ(::kill(client.server(), signal), 0);
-      client.hang_up();
-      EXPECT_NE(client.wait_for_end(), 0) << moment;
-      EXPECT_TRUE(runs(pid)) << moment;
-      // Whoever kills it behind the commit finds a checkpoint, and a tree that runs.
-      EXPECT_EQ(exists(directory_ / "checkpoint"), signal == SIGKILL && std::string(moment) == "post-dump");
+  for (const std::string& moment : kDumpMoments) {
+    CriuClient client;
+    client.send(dump_request(pid));
+    receive_until(client, moment);
+    ASSERT_EQ(::kill(client.server(), SIGTERM), 0);
+    rpc::Response response = client.receive();
+    if (moment != "pre-dump") {
+      EXPECT_EQ(response.notify().script(), "network-unlock");
+      agree(client);
+      response = client.receive();
     }
+    EXPECT_EQ(response.type(), rpc::DUMP);
+    EXPECT_FALSE(response.success());
+    EXPECT_NE(response.cr_errmsg().find("at " + moment + ": interrupted by SIGTERM"), std::string::npos)
+        << response.cr_errmsg();
+    EXPECT_EQ(client.wait_for_end(), 1) << moment;
+    EXPECT_TRUE(runs(pid)) << moment;
+    EXPECT_FALSE(exists(directory_ / "checkpoint")) << moment;
+  }
+  dump_and_end(pid);
+}
+
+/// The tree runs on, and the next dump is as good.
+TEST_F(CriuRpc, AServerThatIsKilledDuringADump) {
+  const pid_t pid = start();
+  for (const std::string& moment : kDumpMoments) {
+    CriuClient client;
+    client.send(dump_request(pid));
+    receive_until(client, moment);
+    ASSERT_EQ(::kill(client.server(), SIGKILL), 0);
+    EXPECT_EQ(client.wait_for_end(), -1) << moment;
+    EXPECT_TRUE(runs(pid)) << moment;
+    // Whoever kills it behind the commit finds a checkpoint, and a tree that runs.
+    EXPECT_EQ(exists(directory_ / "checkpoint"), moment == "post-dump");
   }
   dump_and_end(pid);
   EXPECT_TRUE(godwit({"verify", directory_.path()}).ok());
-  for (const char* partial : {"checkpoint.partial", "pages.partial"}) {
+  for (const char* partial : {"checkpoint.partial", "pages.partial", "checkpoint.old", "pages.old"}) {
     EXPECT_FALSE(exists(directory_ / partial)) << partial;
+  }
+}
+
+TEST_F(CriuRpc, AServerThatGetsSigtermDuringARestore) {
+  const pid_t pid = start();
+  dump_and_end(pid);
+  for (const char* moment : {"pre-restore", "setup-namespaces", "pre-resume"}) {
+    CriuClient client;
+    client.send(restore_request());
+    receive_until(client, moment);
+    ASSERT_EQ(::kill(client.server(), SIGTERM), 0);
+    const rpc::Response response = client.receive();
+    EXPECT_EQ(response.type(), rpc::RESTORE);
+    EXPECT_FALSE(response.success());
+    EXPECT_NE(response.cr_errmsg().find("interrupted by SIGTERM"), std::string::npos) << response.cr_errmsg();
+    EXPECT_EQ(client.wait_for_end(), 1) << moment;
+    EXPECT_TRUE(wait_until_gone({pid})) << moment;
   }
 }
 
@@ -319,7 +370,80 @@ TEST_F(CriuRpc, ClientThatRefusesADump) {
     EXPECT_NE(client.wait_for_end(), 0);
     EXPECT_TRUE(runs(pid)) << moment;
     EXPECT_FALSE(exists(directory_ / "checkpoint")) << moment;
+    EXPECT_FALSE(exists(directory_ / "inventory.img")) << moment;
     expect_log_says("dump.log", "at " + moment);
+  }
+}
+
+TEST_F(CriuRpc, AnOlderCheckpointOutlivesADumpThatFails) {
+  const pid_t pid = start();
+  rpc::Request request = dump_request(pid);
+  request.mutable_opts()->set_leave_running(true);
+  CriuClient first;
+  ASSERT_TRUE(first.ask(request).success());
+  const auto content = [&] { return try_read(directory_ / "checkpoint"); };
+  const auto older = content();
+  ASSERT_TRUE(older.has_value());
+  CriuClient second;
+  const rpc::Response response = second.ask(request, [&](const rpc::Notification& n) {
+    if (n.script() == "post-dump") {
+      EXPECT_NE(content(), older);
+      EXPECT_TRUE(exists(directory_ / "checkpoint.old"));
+    }
+    return n.script() != "post-dump";
+  });
+  EXPECT_FALSE(response.success());
+  EXPECT_EQ(content(), older);
+  EXPECT_TRUE(exists(directory_ / "inventory.img"));
+  EXPECT_FALSE(exists(directory_ / "checkpoint.old"));
+  EXPECT_TRUE(godwit({"verify", directory_.path()}).ok());
+  EXPECT_TRUE(runs(pid));
+}
+
+TEST_F(CriuRpc, AFileOfTheClientsIsNotReplacedByOneOfTheCheckpoint) {
+  const pid_t pid = start();
+  write_text(directory_ / "pages", "theirs");
+  CriuClient client;
+  const rpc::Response response = client.ask(dump_request(pid));
+  EXPECT_FALSE(response.success());
+  expect_log_says("dump.log", "'pages' in " + directory_.path());
+  EXPECT_EQ(try_read(directory_ / "pages"), "theirs");
+  EXPECT_TRUE(runs(pid));
+}
+
+/// Such as another program's.
+TEST_F(CriuRpc, AnInventoryThatWasThereIsBackAfterADumpThatFails) {
+  const pid_t pid = start();
+  write_text(directory_ / "inventory.img", "theirs");
+  CriuClient client;
+  const rpc::Response response = client.ask(dump_request(pid), [&](const rpc::Notification& n) {
+    if (n.script() == "post-dump") {
+      EXPECT_NE(try_read(directory_ / "inventory.img"), "theirs");
+      EXPECT_EQ(try_read(directory_ / "inventory.img.old"), "theirs");
+    }
+    return n.script() != "post-dump";
+  });
+  EXPECT_FALSE(response.success());
+  EXPECT_EQ(try_read(directory_ / "inventory.img"), "theirs");
+  EXPECT_FALSE(exists(directory_ / "inventory.img.old"));
+  dump_and_end(pid);
+  EXPECT_NE(try_read(directory_ / "inventory.img"), "theirs");
+  EXPECT_FALSE(exists(directory_ / "inventory.img.old"));
+}
+
+TEST_F(CriuRpc, StatisticsThatCannotBeWrittenAreAWarning) {
+  const pid_t pid = start();
+  for (const char* name : {"stats-dump", "stats-restore"}) {
+    ASSERT_EQ(::mkdir((directory_ / name).c_str(), 0700), 0);
+  }
+  dump_and_end(pid);
+  CriuClient client;
+  const rpc::Response response = client.ask(restore_request());
+  EXPECT_TRUE(response.success()) << response.cr_errmsg();
+  EXPECT_TRUE(runs(pid));
+  for (const std::string what : {"dump", "restore"}) {
+    const std::string log = try_read(directory_ / (what + ".log")).value_or("");
+    EXPECT_NE(log.find("Warn  (godwit): cannot open stats-" + what), std::string::npos) << log;
   }
 }
 
@@ -328,12 +452,7 @@ TEST_F(CriuRpc, ClientThatGoesAwayDuringADump) {
   for (const std::string& moment : kDumpMoments) {
     CriuClient client;
     client.send(dump_request(pid));
-    while (client.receive().notify().script() != moment) {
-      rpc::Request answer;
-      answer.set_type(rpc::NOTIFY);
-      answer.set_notify_success(true);
-      client.send(answer);
-    }
+    receive_until(client, moment);
     client.hang_up();
     EXPECT_NE(client.wait_for_end(), 0) << moment;
     EXPECT_TRUE(runs(pid)) << moment;
@@ -366,12 +485,7 @@ TEST_F(CriuRpc, ClientThatGoesAwayDuringARestore) {
   for (const char* moment : {"setup-namespaces", "pre-resume"}) {
     CriuClient client;
     client.send(restore_request());
-    while (client.receive().notify().script() != moment) {
-      rpc::Request answer;
-      answer.set_type(rpc::NOTIFY);
-      answer.set_notify_success(true);
-      client.send(answer);
-    }
+    receive_until(client, moment);
     client.hang_up();
     EXPECT_NE(client.wait_for_end(), 0) << moment;
     EXPECT_TRUE(wait_until_gone({pid})) << moment;
@@ -412,17 +526,36 @@ TEST_F(CriuRpc, OptionsThatWouldChangeTheResultAreRefusedByName) {
   EXPECT_TRUE(runs(pid));
 }
 
+/// Clients have buffers of 8 kB.
+TEST_F(CriuRpc, ALongErrorIsCutForTheClient) {
+  std::string long_name;
+  for (int i = 0; i < 20'000; ++i) {
+    long_name += "\u00e9";
+  }
+  rpc::Request request = dump_request(start());
+  for (const char* odd : {"", "x"}) {
+    request.mutable_opts()->set_parent_img(odd + long_name);
+    CriuClient client;
+    const rpc::Response response = client.ask(request);
+    EXPECT_FALSE(response.success());
+    EXPECT_LE(response.ByteSizeLong(), 4096U);
+    const std::string& message = response.cr_errmsg();
+    const size_t rest = message.find(" ... (the log has all of it)");
+    ASSERT_NE(rest, std::string::npos) << message;
+    EXPECT_EQ(message.substr(rest - 2, 2), "\u00e9") << "a whole character";
+    expect_log_says("dump.log", long_name);
+  }
+}
+
 /// Sockets that stay outside can be named in the options, and in the answer to query-ext-files.
 TEST_F(CriuRpc, SocketsFromOutsideAreRefusedByName) {
   const pid_t pid = start();
   CriuClient client;
   client.send(dump_request(pid));
+  receive_until(client, "query-ext-files");
   rpc::Request answer;
   answer.set_type(rpc::NOTIFY);
   answer.set_notify_success(true);
-  while (client.receive().notify().script() != "query-ext-files") {
-    client.send(answer);
-  }
   EXPECT_EQ(state_of(pid), 't') << "the client sees the sockets that are dumped";
   answer.mutable_opts()->set_images_dir_fd(-1);
   answer.mutable_opts()->add_unix_sk_ino()->set_inode(4711);
@@ -486,7 +619,9 @@ TEST_F(CriuRpc, SeveralRequestsOverOneConnection) {
     const rpc::Response response = client.ask(request);
     EXPECT_TRUE(response.success()) << response.cr_errmsg();
     EXPECT_TRUE(exists(directory_ / "checkpoint"));
-    ASSERT_EQ(::unlink((directory_ / "checkpoint").c_str()), 0);
+    for (const char* name : {"checkpoint", "pages"}) {
+      ASSERT_EQ(::unlink((directory_ / name).c_str()), 0);
+    }
   }
   EXPECT_TRUE(client.moments.empty()) << "notifications are for those who ask for them";
   EXPECT_EQ(client.wait_for_end(), 0);

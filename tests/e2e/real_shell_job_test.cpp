@@ -1,7 +1,6 @@
 // A pipeline that a shell runs in a terminal, as a job of its own, restored under another shell in another
 // terminal.
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -9,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "tests/e2e/conversation.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
 
@@ -21,11 +22,13 @@ namespace {
 
 class Terminal {
  public:
-  Terminal() : master_(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
-    if (!master_ || grantpt(master_.get()) != 0 || unlockpt(master_.get()) != 0) {
+  Terminal() {
+    Fd master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!master || grantpt(master.get()) != 0 || unlockpt(master.get()) != 0) {
       throw errno_error("cannot make a terminal");
     }
-    slave_ = ptsname(master_.get());
+    slave_ = ptsname(master.get());
+    conversation_.emplace(std::move(master));
   }
 
   /// A leader of a new session with this as its controlling terminal, which runs one command as a job in the
@@ -48,25 +51,11 @@ class Terminal {
     return leader;
   }
 
-  void type(const std::string& text) { write_all(master_.get(), std::as_bytes(std::span(text)), "terminal"); }
+  void type(const std::string& text) const { conversation_->type(text); }
+  bool expect(const std::string& text) { return conversation_->expect(text); }
+  [[nodiscard]] pid_t foreground_group() const { return tcgetpgrp(conversation_->master()); }
 
-  /// Reads until `text` has been seen, or ten seconds are over.
-  bool expect(const std::string& text) {
-    while (seen_.find(text) == std::string::npos) {
-      pollfd what{master_.get(), POLLIN, 0};
-      char buffer[1024];
-      const ssize_t n = poll(&what, 1, 10000) == 1 ? read(master_.get(), buffer, sizeof buffer) : -1;
-      if (n <= 0) {
-        return false;
-      }
-      seen_.append(buffer, static_cast<size_t>(n));
-    }
-    return true;
-  }
-
-  [[nodiscard]] pid_t foreground_group() const { return tcgetpgrp(master_.get()); }
-
-  [[nodiscard]] const std::string& seen() const { return seen_; }
+  [[nodiscard]] const std::string& seen() const { return conversation_->seen(); }
 
  private:
   [[noreturn]] void lead(const std::vector<std::string>& command, int report) {
@@ -104,9 +93,8 @@ class Terminal {
     }
   }
 
-  Fd master_;
+  std::optional<Conversation> conversation_;
   std::string slave_;
-  std::string seen_;
 };
 
 std::vector<pid_t> sorted_tree(pid_t root) {

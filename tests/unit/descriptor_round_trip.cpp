@@ -108,7 +108,8 @@ void dump_descriptors(pid_t first, pid_t second, MemoryWriter& writer) {
   SharedMemoryTable shared_memory;
   MemoryObjectIds ids;
   const DumpOptions options;
-  DescriptorCollector collector(files, shared_memory, options);
+  NamespaceTable namespaces(read_namespaces(getpid(), gettid()), options);
+  DescriptorCollector collector(files, shared_memory, namespaces, options);
   image::Checkpoint header;
   header.set_boot_id(read_file("/proc/sys/kernel/random/boot_id").substr(0, 36));
   writer.add(header);

@@ -1,4 +1,4 @@
-// What is in namespaces of the tree's own: host name, System V and POSIX ipc (nothing), a loopback device
+// What is in namespaces of the tree's own: host name, System V and POSIX ipc (a limit), a loopback device
 // that is up. Run in new uts, ipc and net namespaces.
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -27,6 +27,16 @@ sockaddr_in address() {
   return to;
 }
 
+constexpr const char* kSetting = "/proc/sys/kernel/msgmax";
+
+void check_setting() {
+  char value[32] = {};
+  const int fd = open(kSetting, O_RDONLY | O_CLOEXEC);
+  workload::check(fd >= 0 && read(fd, value, sizeof value - 1) > 0 && strcmp(value, "4711\n") == 0,
+                  "the longest message that the namespace allows");
+  close(fd);
+}
+
 /// Through the loopback device of the namespace.
 void check_connection(int listener) {
   const sockaddr_in to = address();
@@ -46,6 +56,9 @@ int main(int argc, char** argv) {
   workload::begin(argc, argv);
   workload::must(sethostname("inside.example", 14), "sethostname");
   workload::must(setdomainname("within", 6), "setdomainname");
+  const int setting = open(kSetting, O_WRONLY | O_CLOEXEC);
+  workload::must(write(setting, "4711", 4), "write msgmax");
+  close(setting);
   const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ifreq request{};
   strcpy(request.ifr_name, "lo");
@@ -60,14 +73,17 @@ int main(int argc, char** argv) {
   workload::must(listen(listener, 5), "listen");
   const pid_t child = fork();
   if (child == 0) {
+    workload::mark("child");
     workload::wait_to_go_on();
     check_names();
     workload::finish_child();
   }
+  workload::wait_for_mark("child");
   check_names();
   workload::say_ready();
   workload::wait_to_go_on();
   check_names();
+  check_setting();
   check_connection(listener);
   workload::check(msgget(1, 0) < 0 && errno == ENOENT, "no message queue");
   workload::expect_end(child);
