@@ -193,7 +193,8 @@ constexpr Option kTable[] = {
      "net only: of the network namespace nothing is kept but whether its loopback device is up",
      empty_namespaces},
     {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
-    {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect, "sysctls aren't written"},
+    {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect,
+     "a setting that can't be had again is a warning in any case"},
 
     // Cgroups and security modules.
     {"manage_cgroups", "", 0, kFlag, kNoEffect, "tasks start in the cgroup of the restorer"},

@@ -13,6 +13,7 @@
 #include "images-format/memory.pb.h"
 #include "images-format/mm.pb.h"
 #include "images-format/mount.pb.h"
+#include "images-format/net.pb.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
 #include "images-format/seccomp.pb.h"
@@ -41,6 +42,8 @@ struct ValidationIndex {
 void validate_tasks(const std::vector<Record>& records, const ValidationIndex& index);
 /// Namespaces, each by itself.
 void validate_namespaces(const std::vector<Record>& records, const ValidationIndex& index);
+/// What a network namespace holds.
+void validate_net(const image::NetNamespace& record);
 /// Address spaces, memory objects, shared memory, and where the blocks lie in the payload.
 void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes);
 /// Files, descriptor tables, locks, and what each kind of open file description says.

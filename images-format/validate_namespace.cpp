@@ -31,6 +31,7 @@ void validate_one(const image::Namespace& record, const ValidationIndex& index) 
   require(record.uts().hostname().size() <= kMaxName && record.uts().domainname().size() <= kMaxName,
           "a host name of {} or domain name of {} bytes", record.uts().hostname().size(),
           record.uts().domainname().size());
+  validate_net(record.net());
 }
 
 }  // namespace

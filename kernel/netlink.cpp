@@ -2,36 +2,68 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "kernel/error.h"
-#include "kernel/fd.h"
 
 namespace godwit::netlink {
 
 namespace {
 
+constexpr size_t kBufferBytes = 64UL << 10;
+constexpr size_t kMaxValueBytes = UINT16_MAX - sizeof(nlattr);  // nla_len counts its header
+
 constexpr size_t align(size_t size) {
   return (size + NLMSG_ALIGNTO - 1) & ~size_t{NLMSG_ALIGNTO - 1};
 }
 
-/// Returns whether more is to come.
+template <typename T>
+T read(std::span<const std::byte> data) {
+  T value{};
+  std::memcpy(&value, data.data(), std::min(sizeof value, data.size()));
+  return value;
+}
+
+/// What the kernel says beside the errno, where it says something (NLMSGERR_ATTR_MSG).
+std::string words_of(const nlmsghdr& header, std::span<const std::byte> payload) {
+  if ((header.nlmsg_flags & NLM_F_ACK_TLVS) == 0) {
+    return {};
+  }
+  const auto failure = read<nlmsgerr>(payload);
+  const bool capped = (header.nlmsg_flags & NLM_F_CAPPED) != 0;
+  const size_t request = capped ? sizeof(nlmsghdr) : failure.msg.nlmsg_len;
+  const size_t begin = align(sizeof failure.error + request);
+  return begin < payload.size() ? to_text(find(payload.subspan(begin), NLMSGERR_ATTR_MSG)) : std::string();
+}
+
+void throw_failure(const nlmsghdr& header, std::span<const std::byte> payload) {
+  const auto failure = read<nlmsgerr>(payload);
+  if (failure.error != 0) {
+    const std::string words = words_of(header, payload);
+    throw Error(words.empty() ? "netlink refuses" : fmt::format("netlink refuses ({})", words),
+                -failure.error);
+  }
+}
+
+/// Visits the messages of an answer until one ends it. Returns whether more is to come.
 bool take(std::span<const std::byte> data, const std::function<void(const Message&)>& visit) {
   while (data.size() >= sizeof(nlmsghdr)) {
-    nlmsghdr header;
-    std::memcpy(&header, data.data(), sizeof header);
+    const auto header = read<nlmsghdr>(data);
     if (header.nlmsg_len < sizeof header || header.nlmsg_len > data.size()) {
       throw error("netlink answered with a broken message");
     }
     const auto payload = data.subspan(sizeof header, header.nlmsg_len - sizeof header);
     if (header.nlmsg_type == NLMSG_DONE) {
+      // A dump that fails half way says so here.
+      if (const int result = read<int>(payload); result < 0) {
+        throw Error("netlink doesn't answer in full", -result);
+      }
       return false;
     }
     if (header.nlmsg_type == NLMSG_ERROR) {
-      nlmsgerr failure{};
-      std::memcpy(&failure, payload.data(), std::min(sizeof failure, payload.size()));
-      throw Error("netlink refuses to answer", -failure.error);
+      throw_failure(header, payload);
+      return false;
     }
     visit({header.nlmsg_type, payload});
     data = data.subspan(std::min(align(header.nlmsg_len), data.size()));
@@ -41,46 +73,123 @@ bool take(std::span<const std::byte> data, const std::function<void(const Messag
 
 }  // namespace
 
-std::span<const std::byte> Message::attribute(size_t fixed, uint16_t wanted) const {
-  auto rest = payload.subspan(std::min(align(fixed), payload.size()));
-  while (rest.size() >= sizeof(nlattr)) {
-    nlattr header;
-    std::memcpy(&header, rest.data(), sizeof header);
-    if (header.nla_len < sizeof header || header.nla_len > rest.size()) {
+std::vector<Attribute> attributes(std::span<const std::byte> data) {
+  std::vector<Attribute> found;
+  while (data.size() >= sizeof(nlattr)) {
+    const auto header = read<nlattr>(data);
+    if (header.nla_len < sizeof header || header.nla_len > data.size()) {
       break;
     }
-    if ((header.nla_type & NLA_TYPE_MASK) == wanted) {
-      return rest.subspan(sizeof header, header.nla_len - sizeof header);
+    found.push_back({static_cast<uint16_t>(header.nla_type & NLA_TYPE_MASK),
+                     data.subspan(sizeof header, header.nla_len - sizeof header)});
+    data = data.subspan(std::min(align(header.nla_len), data.size()));
+  }
+  return found;
+}
+
+std::span<const std::byte> find(std::span<const std::byte> data, uint16_t wanted) {
+  for (const Attribute& attribute : attributes(data)) {
+    if (attribute.type == wanted) {
+      return attribute.value;
     }
-    rest = rest.subspan(std::min(align(header.nla_len), rest.size()));
   }
   return {};
 }
 
-void dump(int protocol, uint16_t type, std::span<const std::byte> request,
-          const std::function<void(const Message&)>& visit) {
-  const Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
-  if (!socket) {
+uint32_t to_u32(std::span<const std::byte> value) {
+  return read<uint32_t>(value);
+}
+
+std::string to_text(std::span<const std::byte> value) {
+  std::string text(reinterpret_cast<const char*>(value.data()), value.size());
+  return text.substr(0, text.find('\0'));
+}
+
+std::vector<Attribute> Message::attributes(size_t fixed) const {
+  return netlink::attributes(payload.subspan(std::min(align(fixed), payload.size())));
+}
+
+std::span<const std::byte> Message::attribute(size_t fixed, uint16_t wanted) const {
+  return find(payload.subspan(std::min(align(fixed), payload.size())), wanted);
+}
+
+void Request::append(std::span<const std::byte> data) {
+  payload_.insert(payload_.end(), data.begin(), data.end());
+  payload_.resize(align(payload_.size()));
+}
+
+Request& Request::add(uint16_t type, std::span<const std::byte> value) {
+  if (value.size() > kMaxValueBytes) {
+    throw error("a netlink attribute of {} bytes", value.size());
+  }
+  const nlattr header{static_cast<uint16_t>(sizeof header + value.size()), type};
+  append(std::as_bytes(std::span(&header, 1)));
+  append(value);
+  return *this;
+}
+
+Request& Request::nest(uint16_t type, const std::function<void()>& body) {
+  const size_t begin = payload_.size();
+  add(type | NLA_F_NESTED, std::span<const std::byte>());
+  body();
+  if (payload_.size() - begin > kMaxValueBytes) {
+    throw error("nested netlink attributes of {} bytes", payload_.size() - begin);
+  }
+  const auto length = static_cast<uint16_t>(payload_.size() - begin);
+  std::memcpy(payload_.data() + begin, &length, sizeof length);  // nla_len comes first
+  return *this;
+}
+
+Connection::Connection(int protocol) : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)) {
+  if (!socket_) {
     throw errno_error("cannot make a netlink socket");
   }
-  std::vector<std::byte> buffer(sizeof(nlmsghdr) + request.size());
+  const int on = 1;
+  ::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);  // words are a courtesy
+  ::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+}
+
+void Connection::send(const Request& request, uint16_t flags) {
   nlmsghdr header{};
-  header.nlmsg_len = static_cast<uint32_t>(buffer.size());
-  header.nlmsg_type = type;
-  header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  std::memcpy(buffer.data(), &header, sizeof header);
-  std::memcpy(buffer.data() + sizeof header, request.data(), request.size());
-  if (::send(socket.get(), buffer.data(), buffer.size(), 0) < 0) {
+  header.nlmsg_len = static_cast<uint32_t>(sizeof header + request.payload().size());
+  header.nlmsg_type = request.type();
+  header.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags | request.flags());
+  buffer_.resize(std::max<size_t>(kBufferBytes, header.nlmsg_len));
+  std::memcpy(buffer_.data(), &header, sizeof header);
+  std::memcpy(buffer_.data() + sizeof header, request.payload().data(), request.payload().size());
+  if (::send(socket_.get(), buffer_.data(), header.nlmsg_len, 0) < 0) {
     throw errno_error("cannot ask netlink");
   }
-  buffer.resize(64 << 10);
-  for (bool more = true; more;) {
-    const ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-    if (got <= 0) {
-      throw errno_error("cannot read netlink's answer");
-    }
-    more = take(std::span(buffer).first(static_cast<size_t>(got)), visit);
+}
+
+std::span<const std::byte> Connection::receive() {
+  const ssize_t got = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_TRUNC);
+  if (got <= 0) {
+    throw errno_error("cannot read netlink's answer");
   }
+  if (static_cast<size_t>(got) > buffer_.size()) {
+    throw error("netlink answered with a message of {} bytes", got);
+  }
+  return std::span(buffer_).first(static_cast<size_t>(got));
+}
+
+void Connection::dump(const Request& request, const std::function<void(const Message&)>& visit) {
+  send(request, NLM_F_DUMP);
+  while (take(receive(), visit)) {
+  }
+}
+
+void Connection::change(const Request& request) {
+  send(request, NLM_F_ACK);
+  while (take(receive(), [](const Message&) {})) {
+  }
+}
+
+void dump(int protocol, uint16_t type, std::span<const std::byte> request,
+          const std::function<void(const Message&)>& visit) {
+  Request whole(type);
+  whole.raw({reinterpret_cast<const char*>(request.data()), request.size()});
+  Connection(protocol).dump(whole, visit);
 }
 
 }  // namespace godwit::netlink

@@ -2,17 +2,15 @@
 
 #include <fcntl.h>
 #include <linux/nsfs.h>
-#include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "kernel/error.h"
+#include "restore/net.h"
 
 namespace godwit {
 
@@ -22,16 +20,6 @@ void set_names(const image::UtsNamespace& names) {
   if (::sethostname(names.hostname().data(), names.hostname().size()) != 0 ||
       ::setdomainname(names.domainname().data(), names.domainname().size()) != 0) {
     throw errno_error("cannot set host name {}", names.hostname());
-  }
-}
-
-void bring_loopback_up() {
-  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ifreq request{};
-  std::strcpy(request.ifr_name, "lo");
-  request.ifr_flags = IFF_UP;
-  if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) {
-    throw errno_error("cannot bring the loopback device up");
   }
 }
 
@@ -119,9 +107,7 @@ void furnish_namespaces(const Plan& plan) {
                      set_names(record->uts());
                    }
                    apply_settings(record->ipc());
-                   if (record->net().loopback_up()) {
-                     bring_loopback_up();
-                   }
+                   furnish_net_namespace(record->net());
                  });
   }
 }

@@ -1,0 +1,118 @@
+// What a network namespace may hold besides, and nobody looks after yet.
+#include <fcntl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/nexthop.h>
+#include <linux/rtnetlink.h>
+#include <linux/xfrm.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "dump/net.h"
+#include "kernel/error.h"
+#include "kernel/fd.h"
+
+namespace godwit {
+
+namespace {
+
+/// A kernel without it has none of it.
+bool is_missing(const Error& e) {
+  return e.code() == EOPNOTSUPP || e.code() == EINVAL || e.code() == EPROTONOSUPPORT;
+}
+
+template <typename T>
+void refuse_any(int protocol, int type, const T& request,
+                const std::function<void(const netlink::Message&)>& refuse) {
+  try {
+    netlink::dump(protocol, static_cast<uint16_t>(type), std::as_bytes(std::span(&request, 1)), refuse);
+  } catch (const Error& e) {
+    if (!is_missing(e)) {
+      throw;
+    }
+  }
+}
+
+void refuse_filters() {
+  refuse_any(NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE,
+             nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0}, [](const netlink::Message& message) {
+               throw refusal("nftables table {}",
+                             netlink::to_text(message.attribute(sizeof(nfgenmsg), NFTA_TABLE_NAME)));
+             });
+  for (const char* name : {"ip_tables_names", "ip6_tables_names", "arp_tables_names"}) {
+    const std::string path = fmt::format("/proc/thread-self/net/{}", name);
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) {
+      continue;  // the module isn't there
+    }
+    if (const std::string tables = read_all(file.get(), path); !tables.empty()) {
+      throw refusal("the legacy table {} of {}", tables.substr(0, tables.find('\n')), name);
+    }
+  }
+}
+
+/// Tables of one kind per address family, which nfnetlink gives a subsystem of its own.
+void refuse_ipsets() {
+  constexpr int kSubsystem = 6;    // NFNL_SUBSYS_IPSET
+  constexpr int kListMessage = 7;  // IPSET_CMD_LIST
+  constexpr uint16_t kProtocol = 1;
+  constexpr uint16_t kName = 2;
+  constexpr uint8_t kVersion = 6;
+  netlink::Request request(kSubsystem << 8 | kListMessage);
+  request.fixed(nfgenmsg{AF_INET, NFNETLINK_V0, 0}).add_u8(kProtocol, kVersion);
+  try {
+    netlink::Connection(NETLINK_NETFILTER).dump(request, [](const netlink::Message& message) {
+      throw refusal("IP set {}", netlink::to_text(message.attribute(sizeof(nfgenmsg), kName)));
+    });
+  } catch (const Error& e) {
+    if (!is_missing(e)) {
+      throw;
+    }
+  }
+}
+
+void refuse_transformations() {
+  refuse_any(NETLINK_XFRM, XFRM_MSG_GETSA, xfrm_usersa_id{},
+             [](const netlink::Message&) { throw refusal("an IPsec state"); });
+  refuse_any(NETLINK_XFRM, XFRM_MSG_GETPOLICY, xfrm_userpolicy_id{},
+             [](const netlink::Message&) { throw refusal("an IPsec policy"); });
+}
+
+/// Those that the kernel gives a device by itself have no handle.
+void refuse_queue_disciplines(netlink::Connection& connection) {
+  netlink::Request request(RTM_GETQDISC);
+  request.fixed(tcmsg{});
+  connection.dump(request, [](const netlink::Message& message) {
+    tcmsg fixed{};
+    std::memcpy(&fixed, message.payload.data(), std::min(sizeof fixed, message.payload.size()));
+    if (fixed.tcm_handle != 0) {
+      throw refusal("queueing discipline {} of network device {}",
+                    netlink::to_text(message.attribute(sizeof fixed, TCA_KIND)), fixed.tcm_ifindex);
+    }
+  });
+}
+
+void refuse_tracked_connections() {
+  const std::string path = "/proc/sys/net/netfilter/nf_conntrack_count";
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file && !read_all(file.get(), path).starts_with("0\n")) {
+    throw refusal("connection tracking entries");
+  }
+}
+
+}  // namespace
+
+void refuse_other_net_state(netlink::Connection& connection) {
+  refuse_any(NETLINK_ROUTE, RTM_GETNEXTHOP, nhmsg{},
+             [](const netlink::Message&) { throw refusal("a next hop object"); });
+  refuse_queue_disciplines(connection);
+  refuse_filters();
+  refuse_ipsets();
+  refuse_transformations();
+  refuse_tracked_connections();
+}
+
+}  // namespace godwit

@@ -1,0 +1,171 @@
+// What a network namespace of the tree's own holds.
+#include "tests/e2e/net_namespace.h"
+
+#include <sched.h>
+
+namespace godwit::e2e {
+
+namespace {
+
+struct Furniture {
+  const char* name;
+  const char* script;
+  int rounds = 1;
+};
+
+std::ostream& operator<<(std::ostream& out, const Furniture& furniture) {
+  return out << furniture.name;
+}
+
+constexpr Furniture kFurniture[] = {
+    {"loopback_down", "true"},
+    {"loopback_up", "ip link set lo up", 2},
+    {"loopback_with_addresses",
+     "ip link set lo up mtu 9000 txqueuelen 77; ip addr add 10.9.9.9/32 dev lo; "
+     "ip addr add 2001:db8::9/128 dev lo; ip addr del 127.0.0.1/8 dev lo",
+     2},
+    {"device",
+     "ip link set lo up; ip link add ifb7 index 77 type ifb numtxqueues 3 numrxqueues 2; "
+     "ip link set ifb7 mtu 1400 txqueuelen 55 group 3 alias 'a device' multicast off arp off allmulticast "
+     "on; "
+     "ip link property add dev ifb7 altname a-much-longer-name-for-it; ip link set ifb7 up",
+     2},
+    {"device_down",
+     "ip link add ifb8 index 8 type ifb; ip addr add 10.7.7.7/24 dev ifb8; ip addr add 2001:db8::7/64 dev "
+     "ifb8"},
+    {"addresses",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 10.1.2.3/24 brd + dev va; ip addr add 10.1.2.4/24 dev va label va:x; "
+     "ip addr add 10.1.3.1 peer 10.1.3.2/32 dev va scope link; "
+     "ip addr add 10.1.4.1/24 dev vb noprefixroute metric 77; "
+     "ip addr add 192.168.7.1/30 dev vb valid_lft 50000 preferred_lft 40000; "
+     "ip addr add 2001:db8::1/64 dev va nodad; ip addr add 2001:db8:1::1/64 dev va noprefixroute; "
+     "ip addr add 2001:db8:2::1/64 dev vb valid_lft 50000 preferred_lft 40000; "
+     "ip addr add 2001:db8:3::1/64 dev vb preferred_lft 0",
+     2},
+    {"routes",
+     "ip link set lo up; ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 10.1.2.3/24 dev va; ip addr add 10.2.0.1/24 dev vb; ip addr add 2001:db8::1/64 dev va; "
+     "ip route add default via 10.1.2.1 metric 100; ip route append default via 10.1.2.254 metric 100; "
+     "ip route add 10.50.0.0/16 via 10.1.2.7; "
+     "ip route add 10.60.0.0/16 nexthop via 10.1.2.8 weight 2 nexthop via 10.2.0.9 weight 5; "
+     "ip route add 10.70.0.0/16 dev vb mtu 1300 advmss 1000 src 10.2.0.1 table 100; "
+     "ip route add 10.71.0.0/16 via 10.99.0.1 dev vb onlink tos 8; "
+     "ip route add blackhole 10.80.0.0/16; ip route add unreachable 10.81.0.0/16; "
+     "ip route add prohibit 10.82.0.0/16 table 77; ip route add throw 10.83.0.0/16 table 1000; "
+     "ip route del 10.2.0.0/24 dev vb; ip route add local 10.90.0.0/16 dev lo; "
+     "ip -6 route add 2001:db8:1::/48 via 2001:db8::2 metric 30 pref high; "
+     "ip -6 route add 2001:db8:2::/48 nexthop via 2001:db8::3 nexthop via 2001:db8::4; "
+     "ip -6 route add blackhole 2001:db8:3::/48; ip -6 route add default via fe80::1 dev vb",
+     2},
+    {"rules",
+     "ip rule add from 10.1.2.0/24 lookup 100 pref 500; ip rule add fwmark 0x10/0xf0 lookup 200 pref 600; "
+     "ip rule add to 10.3.0.0/16 prohibit pref 700; ip rule add iif lo uidrange 0-99 lookup 300 pref 800; "
+     "ip rule add not from 10.0.0.0/8 goto 900 pref 850; ip rule add pref 900 nop; "
+     "ip rule add ipproto tcp dport 80-90 lookup main suppress_prefixlength 0 pref 950; "
+     "ip rule del pref 32767; ip -6 rule add from 2001:db8::/32 lookup 100 pref 500",
+     2},
+    {"neighbours",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; ip addr add 10.1.2.3/24 "
+     "dev "
+     "va; "
+     "ip addr add 2001:db8::1/64 dev va; "
+     "ip neigh add 10.1.2.9 lladdr 02:00:00:00:00:09 dev va nud permanent; "
+     "ip neigh add 2001:db8::9 lladdr 02:00:00:00:00:0a dev va nud permanent router; "
+     "ip neigh add proxy 10.1.2.77 dev vb; ip neigh add proxy 2001:db8::77 dev vb; "
+     "ip addrlabel add prefix 2001:db8::/32 label 99; ip addrlabel del prefix 3ffe::/16 label 12",
+     2},
+    {"settings",
+     "ip link add va type veth peer name vb; "
+     "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 2 >/proc/sys/net/ipv4/conf/va/rp_filter; "
+     "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore; echo 0 >/proc/sys/net/ipv4/conf/vb/forwarding; "
+     "echo 3 >/proc/sys/net/ipv4/conf/default/log_martians; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; "
+     "echo 0 >/proc/sys/net/ipv6/conf/va/forwarding; echo 1 >/proc/sys/net/ipv6/conf/vb/disable_ipv6; "
+     "echo 77 >/proc/sys/net/core/somaxconn; echo '10000 20000' >/proc/sys/net/ipv4/ip_local_port_range; "
+     "echo 8080,9000-9010 >/proc/sys/net/ipv4/ip_local_reserved_ports; "
+     "echo 0 >/proc/sys/net/ipv4/tcp_sack; echo 12345 >/proc/sys/net/ipv4/neigh/va/base_reachable_time_ms; "
+     "echo 80 >/proc/sys/net/ipv4/ip_unprivileged_port_start; echo 5 >/proc/sys/net/unix/max_dgram_qlen; "
+     "ip link set va up; ip link set vb up",
+     2},
+    {"link_local_addresses",
+     "ip link add va type veth peer name vb; ip link set va addrgenmode none; ip link set vb addrgenmode "
+     "none; "
+     "ip link set va up; ip link set vb up; ip addr add fe80::7/64 dev va"},
+    {"pairs",
+     "ip link add va index 30 address 02:00:00:00:00:01 mtu 1400 type veth peer name vb index 20 address "
+     "02:00:00:00:00:02 mtu 1300; ip link add vc type veth peer name vd; ip link set va up; ip link set vd "
+     "up; "
+     "ip link set vb up",
+     2},
+};
+
+class NetNamespace : public testing::TestWithParam<Furniture> {};
+
+TEST_P(NetNamespace, IsAsBefore) {
+  NetWorkload workload(GetParam().script);
+  for (int round = 0; round < GetParam().rounds; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round + 1));
+    workload.round_trip();
+    if (HasFailure()) {
+      return;
+    }
+  }
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+struct Unkept {
+  const char* name;
+  const char* script;
+  const char* says;
+};
+
+std::ostream& operator<<(std::ostream& out, const Unkept& unkept) {
+  return out << unkept.name;
+}
+
+constexpr Unkept kUnkept[] = {
+    {"tunnel", "ip link add gwt type gre remote 10.0.0.1 || ip link add gwt type macvtap",
+     "network device gwt"},
+    {"queue_discipline", "tc qdisc add dev lo root handle 5: pfifo", "queueing discipline pfifo"},
+    {"next_hop_object", "ip link set lo up; ip nexthop add id 4 blackhole", "a next hop object"},
+    {"ipsec_state",
+     "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 7 mode transport enc 'ecb(cipher_null)' ''",
+     "an IPsec state"},
+    {"ipsec_policy", "ip xfrm policy add src 10.0.0.1 dst 10.0.0.2 dir out", "an IPsec policy"},
+    {"legacy_table", "iptables-legacy -A INPUT -s 10.0.0.1 -j DROP", "the legacy table"},
+    {"nftables", "iptables-nft -A INPUT -s 10.0.0.1 -j DROP", "nftables table filter"},
+    {"renamed_loopback", "ip link set lo name loop", "the loopback device under another name, loop"},
+    {"peer_elsewhere", "ip link add va type veth peer name gw-e2e-other netns 1", "network device va (veth)"},
+};
+
+class RefusedNetNamespace : public testing::TestWithParam<Unkept> {};
+
+/// By name, and the tree runs on.
+TEST_P(RefusedNetNamespace, IsNamed) {
+  const Reaper reaper;
+  LaunchOptions options;
+  options.namespaces = CLONE_NEWNET;
+  Workload workload("heartbeat", 0, {}, options);
+  const Outcome furnished = run_in_net(workload.root(), GetParam().script);
+  if (!furnished.ok()) {
+    GTEST_SKIP() << "this machine can't make it: " << furnished.words();
+  }
+  const TemporaryDirectory images;
+  const Outcome dumped = dump(workload.root(), images / "1");
+  EXPECT_EQ(dumped.exit_code, 1);
+  EXPECT_NE(dumped.output.find(GetParam().says), std::string::npos) << dumped.words();
+  EXPECT_NE(dumped.output.find("its net namespace"), std::string::npos) << dumped.words();
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+template <typename Parameter>
+std::string name_of(const testing::TestParamInfo<Parameter>& of) {
+  return of.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Furnished, NetNamespace, testing::ValuesIn(kFurniture), name_of<Furniture>);
+INSTANTIATE_TEST_SUITE_P(OneByOne, RefusedNetNamespace, testing::ValuesIn(kUnkept), name_of<Unkept>);
+
+}  // namespace
+
+}  // namespace godwit::e2e

@@ -1,0 +1,157 @@
+// What a network namespace in an image may say: all of it comes from whoever wrote the image.
+#include <gtest/gtest.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <functional>
+#include <string>
+
+#include "images-format/validate_index.h"
+#include "kernel/error.h"
+
+namespace godwit {
+namespace {
+
+template <typename T>
+std::string bytes(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+image::NetDevice& add_device(image::NetNamespace& space, uint32_t index, const char* name, const char* kind) {
+  image::NetDevice& device = *space.add_devices();
+  device.set_index(index);
+  device.set_name(name);
+  device.set_kind(kind);
+  return device;
+}
+
+/// A loopback device, a pair, a bridge with a port, a VLAN on a device, and an entry of each table.
+image::NetNamespace sample() {
+  image::NetNamespace space;
+  add_device(space, 1, "lo", "");
+  add_device(space, 2, "va", "veth").set_lower(3);
+  image::NetDevice& port = add_device(space, 3, "vb", "veth");
+  port.set_lower(2);
+  port.set_master(4);
+  add_device(space, 4, "br0", "bridge");
+  add_device(space, 5, "va.7", "vlan").set_lower(2);
+  rtmsg route{};
+  route.rtm_family = AF_INET;
+  space.add_routes(bytes(route));
+  ifaddrmsg address{};
+  address.ifa_family = AF_INET6;
+  space.add_addresses(bytes(address));
+  image::NetSetting& setting = *space.add_settings();
+  setting.set_path("ipv4/conf/va.7/rp_filter");
+  setting.set_value("1");
+  return space;
+}
+
+std::string verdict(const std::function<void(image::NetNamespace&)>& damage) {
+  image::NetNamespace space = sample();
+  damage(space);
+  try {
+    validate_net(space);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(ValidateNet, TheSampleIsGood) {
+  EXPECT_EQ(verdict([](auto&) {}), "");
+}
+
+TEST(ValidateNet, Devices) {
+  const auto device = [](int n, const std::function<void(image::NetDevice&)>& damage) {
+    return verdict([&](image::NetNamespace& space) { damage(*space.mutable_devices(n)); });
+  };
+  EXPECT_NE(device(0, [](auto& d) { d.set_name("foo"); }), "");
+  EXPECT_NE(device(0, [](auto& d) { d.set_index(9); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_index(0); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_index(3); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_index(UINT32_MAX); }), "");
+  for (const char* name : {"", "a name", "a/b", "..", "sixteen-letters-", "a:b", "vb"}) {
+    EXPECT_NE(device(1, [&](auto& d) { d.set_name(name); }), "") << name;
+    if (std::string_view(name) != "sixteen-letters-" && std::string_view(name) != "vb") {
+      EXPECT_NE(device(1, [&](auto& d) { d.add_alternative_names(name); }), "") << name;
+    }
+  }
+  EXPECT_NE(device(1, [](auto& d) { d.set_kind("wireguard"); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_kind(""); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_lower(4); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_lower(2); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_lower(77); }), "");
+  EXPECT_NE(device(2, [](auto& d) { d.set_master(2); }), "");
+  EXPECT_NE(device(2, [](auto& d) { d.set_master(77); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.add_port()->set_type(IFLA_BRPORT_COST); }), "");
+  EXPECT_NE(device(4, [](auto& d) { d.set_lower(0); }), "");
+  EXPECT_NE(device(4, [](auto& d) { d.set_lower(5); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_address(std::string(33, 'x')); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_alias(std::string(256, 'x')); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_transmit_queues(4097); }), "");
+  EXPECT_NE(device(1, [](auto& d) { d.set_ipv6_token("short"); }), "");
+}
+
+TEST(ValidateNet, DevicesInACircle) {
+  EXPECT_NE(verdict([](image::NetNamespace& space) {
+              add_device(space, 6, "x", "vlan").set_lower(7);
+              add_device(space, 7, "y", "vlan").set_lower(6);
+            }),
+            "");
+}
+
+TEST(ValidateNet, Attributes) {
+  const auto attribute = [](uint32_t type, const std::string& value) {
+    return verdict([&](image::NetNamespace& space) {
+      image::NetAttribute& made = *space.mutable_devices(3)->add_settings();
+      made.set_type(type);
+      made.set_value(value);
+    });
+  };
+  EXPECT_EQ(attribute(IFLA_BR_PRIORITY, "xy"), "");
+  EXPECT_NE(attribute(IFLA_BR_PRIORITY, "xyz"), "");
+  EXPECT_NE(attribute(IFLA_BR_BRIDGE_ID, std::string(8, 'x')), "");
+  EXPECT_NE(attribute(IFLA_BR_VLAN_FILTERING, "x"), "");
+  EXPECT_NE(attribute(65536 + IFLA_BR_PRIORITY, "xy"), "");
+  EXPECT_NE(attribute(1000, "xy"), "");
+  EXPECT_NE(verdict([](image::NetNamespace& space) {
+              for (int i = 0; i < 2; ++i) {
+                image::NetAttribute& made = *space.mutable_devices(3)->add_settings();
+                made.set_type(IFLA_BR_PRIORITY);
+                made.set_value("xy");
+              }
+            }),
+            "");
+  EXPECT_NE(verdict([](image::NetNamespace& space) {
+              image::NetAttribute& limit = *space.mutable_devices(1)->add_limits();
+              limit.set_type(IFLA_NET_NS_PID);
+              limit.set_value("four");
+            }),
+            "");
+}
+
+TEST(ValidateNet, Entries) {
+  EXPECT_NE(verdict([](auto& space) { space.mutable_routes(0)->pop_back(); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.mutable_routes(0)->append(1 << 16, 'x'); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.mutable_routes(0)->front() = AF_MPLS; }), "");
+  EXPECT_NE(verdict([](auto& space) { space.mutable_addresses(0)->clear(); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.add_rules("x"); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.add_neighbours("x"); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.add_address_labels("x"); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.add_forwarding(std::string(12, AF_INET)); }), "");
+}
+
+TEST(ValidateNet, SettingsLieBelowProcSysNet) {
+  for (const char* path :
+       {"", "/etc/passwd", "../kernel/core_pattern", "ipv4/../../kernel/x", "ipv4//x", "ipv4/", "./ipv4/x"}) {
+    EXPECT_NE(verdict([&](auto& space) { space.mutable_settings(0)->set_path(path); }), "") << path;
+  }
+  EXPECT_NE(verdict([](auto& space) { space.mutable_settings(0)->set_path(std::string("a\0b", 3)); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.mutable_settings(0)->set_value(std::string(2 << 20, 'x')); }),
+            "");
+}
+
+}  // namespace
+}  // namespace godwit
