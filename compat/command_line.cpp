@@ -100,8 +100,9 @@ std::vector<std::string> read_command_line(std::vector<std::string> arguments, A
                                 nullptr)) != -1) {
     if (found == '?' || found == ':') {
       const std::string_view word = pointers[static_cast<size_t>(::optind - 1)];
-      throw UsageError(found == '?' ? fmt::format("there is no option {}", word)
-                                    : fmt::format("option {} wants a value", word));
+      throw UsageError(found == ':'            ? fmt::format("option {} wants a value", word)
+                       : ::optopt >= kFirstRow ? fmt::format("option {} takes no value", word)
+                                               : fmt::format("there is no option {}", word));
     }
     const bool negated = found >= kFirstNegated;
     const Option& option =

@@ -56,6 +56,9 @@ void read_config_file(const std::string& path, Asked& asked) {
     if (words.empty()) {
       continue;
     }
+    if (words.size() > 2) {
+      throw error("{}: option {} has more than one value; quotes keep blanks", path, words.front());
+    }
     std::string argument = "--" + words.front();
     if (words.size() > 1) {
       argument += "=" + words[1];

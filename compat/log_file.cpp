@@ -43,7 +43,12 @@ void write_line(log::Level level, std::string_view text) {
   }
 }
 
+constexpr int kUsualLevel = 2;
+
 log::Level least(int level) {
+  if (level == 0) {
+    level = kUsualLevel;
+  }
   return level >= 4   ? log::Level::Debug
          : level == 3 ? log::Level::Info
          : level == 2 ? log::Level::Warning

@@ -25,7 +25,6 @@ namespace {
 
 constexpr int kDone = 0;
 constexpr int kFailed = 1;
-constexpr int kWarnings = 2;
 
 constexpr const char* kUsage =
     "Usage: criu dump -t PID [OPTIONS]\n"
@@ -105,10 +104,10 @@ int run(const std::vector<std::string>& words, Asked& asked) {
                                               : fmt::format("what is '{}'?", words[arguments]));
   }
   if (command == "swrk") {
-    return serve_client(Fd(parse_descriptor(words[1])));
+    return serve_client(Fd(parse_descriptor(words[1])), StartedBy::Client);
   }
   if (command == "check" || command == "service") {
-    open_log(settings.log_file, settings.log_level == 0 ? kWarnings : settings.log_level);
+    open_log(settings.log_file, settings.log_level);
     asked.judge();
     return command == "check" ? check_command(settings) : run_service(settings);
   }

@@ -40,12 +40,28 @@ void number(Settings& settings, Text value) {
   settings.*Member = parsed;
 }
 
+/// Errors are always logged: clients show them.
+void log_level(Settings& settings, Text value) {
+  number<&Settings::log_level>(settings, value);
+  settings.log_level = std::max(settings.log_level, 1);
+}
+
 /// -v, -vvv (as one word), -v4.
 void verbosity(Settings& settings, Text value) {
   if (value.find_first_not_of('v') == std::string::npos) {
     settings.log_level += static_cast<int>(value.size()) + 1;
   } else {
-    number<&Settings::log_level>(settings, value);
+    log_level(settings, value);
+  }
+}
+
+/// KEY:VALUE, as the command line has it: only VALUE may have colons. "auto" asks that mounts from outside be
+/// found, which they are in any case.
+void external_mount(Settings& settings, Text value) {
+  const size_t colon = value.find(':');
+  if (value.substr(0, colon) != "auto") {
+    settings.external_mounts.push_back(
+        {value.substr(0, colon), colon == std::string::npos ? "" : value.substr(colon + 1)});
   }
 }
 
@@ -82,7 +98,7 @@ constexpr Effect kNoEffect = Effect::NoEffect;
 constexpr Effect kRefused = Effect::Refused;
 
 constexpr std::string_view kSlaves = "mounts from outside become slaves of those, as they were";
-constexpr std::string_view kNoNetwork = "the network namespace is the restorer's";
+constexpr std::string_view kNoNetwork = "a veth pair whose other end is outside is refused";
 constexpr std::string_view kNoConnections = "a tree with TCP connections is refused";
 constexpr std::string_view kNoPageServer = "pages are never sent to another machine";
 
@@ -98,8 +114,8 @@ constexpr Option kTable[] = {
      "directory of logs, statistics and pid files; else that of the images", text<&Settings::work_dir>},
     {"log_file", "log-file", 'o', kValue, kHonoured, "log, relative to the work directory; - is stderr",
      log_file},
-    {"log_level", "", 0, kValue, kHonoured, "1 errors, 2 warnings, 3 what is done, 4 every step",
-     number<&Settings::log_level>},
+    {"log_level", "", 0, kValue, kHonoured, "0, 1 errors, 2 warnings, 3 what is done, 4 every step",
+     log_level},
     {"", "verbosity", 'v', Takes::OptionalValue, kHonoured, "as log_level; each v counts one", verbosity},
     {"log_to_stderr", "", 0, kFlag, kHonoured, "log lines go to stderr instead of the log",
      flag<&Settings::log_to_stderr>},
@@ -153,13 +169,15 @@ constexpr Option kTable[] = {
     {"", "file-validation", 0, kValue, kNoEffect, "files are compared by size and time in any case"},
     {"skip_file_rwx_check", "skip-file-rwx-check", 0, kFlag, kNoEffect,
      "permissions of files aren't compared"},
-    {"inherit_fd", "inherit-fd", 0, kValue, kHonoured, "fd[N]:NAME: hands over what was external",
+    {"inherit_fd", "inherit-fd", 0, kValue, kHonoured,
+     "fd[N]:NAME: hands over what was external; refused by a service, whose descriptors are others",
      more<&Settings::inherited>},
     {"orphan_pts_master", "", 0, kFlag, kHonoured,
      "the client gets the master of a new terminal for one whose master is outside the tree",
      flag<&Settings::orphan_terminals>},
     {"external", "external", 0, kValue, kHonoured,
-     "mounts (mnt), namespaces (net, ipc, uts, cgroup); other kinds are refused", more<&Settings::external>},
+     "mounts (mnt), namespaces (net, ipc, uts, cgroup), pipes; other kinds are refused",
+     more<&Settings::external>},
     {"", "libdir", 'L', kValue, kNoEffect, "there are no plug-ins"},
 
     // Sockets.
@@ -175,7 +193,8 @@ constexpr Option kTable[] = {
     {"root", "root", 'r', kValue, kHonoured, "the root of the tree's mounts, for a restore",
      text<&Settings::root>},
     {"ext_mnt", "ext-mount-map", 'M', kValue, kHonoured,
-     "MOUNTPOINT:NAME when dumping, NAME:PATH when restoring", more<&Settings::external_mounts>},
+     "MOUNTPOINT:NAME when dumping, NAME:PATH when restoring; auto: no effect, they are found in any case",
+     external_mount},
     {"auto_ext_mnt", "", 0, kFlag, kNoEffect, "mounts from outside are found in any case"},
     {"ext_sharing", "enable-external-sharing", 0, kFlag, kNoEffect,
      "mounts that share with mounts outside are refused"},
@@ -188,13 +207,14 @@ constexpr Option kTable[] = {
     {"lsm_mount_context", "lsm-mount-context", 0, kValue, kRefused, "mounts keep the label that they have"},
 
     // Namespaces.
-    {"join_ns", "join-ns", 'J', kValue, kRefused, "a restored tree enters no namespace"},
+    {"join_ns", "join-ns", 'J', kValue, kRefused,
+     "namespaces from outside are handed over by external and inherit-fd"},
     {"empty_ns", "empty-ns", 0, kValue, kHonoured,
      "net only: of the network namespace nothing is kept but whether its loopback device is up",
      empty_namespaces},
     {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
     {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect,
-     "a setting that can't be had again is a warning in any case"},
+     "of what can't be set, network settings are a warning and limits of ipc a failure in any case"},
 
     // Cgroups and security modules.
     {"manage_cgroups", "", 0, kFlag, kNoEffect, "tasks start in the cgroup of the restorer"},

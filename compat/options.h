@@ -33,7 +33,7 @@ struct Option {
   [[nodiscard]] std::string_view title() const { return name.empty() ? field : name; }
 };
 
-/// All of them. docs/criu.md has the same rows (tests/unit/criu_options_test.cpp compares).
+/// All of them. docs/criu-options.md has the same rows (the build compares, compat/table/option_table.cpp).
 [[nodiscard]] std::span<const Option> option_table();
 /// Null if there is none.
 [[nodiscard]] const Option* find_field(std::string_view field);

@@ -6,12 +6,6 @@ namespace godwit::compat {
 
 namespace {
 
-/// "KEY:VALUE".
-std::pair<std::string, std::string> split(const std::string& text) {
-  const size_t colon = text.find(':');
-  return {text.substr(0, colon), colon == std::string::npos ? "" : text.substr(colon + 1)};
-}
-
 /// mnt[] asks that mounts from outside be found without being named, which they are in any case.
 bool asks_for_all_mounts(const ExternalResource& external) {
   return external.kind == "mnt" && external.what.empty();
@@ -27,10 +21,9 @@ void require_name(const std::string& name, const std::string& text) {
 }  // namespace
 
 void set_outside(const Settings& settings, DumpOptions& options) {
-  for (const std::string& mount : settings.external_mounts) {
-    const auto [place, name] = split(mount);
-    require_name(name, mount);
-    options.mounts.external[place] = name;
+  for (const ExternalMount& mount : settings.external_mounts) {
+    require_name(mount.value, mount.key);
+    options.mounts.external[mount.key] = mount.value;
   }
   for (const std::string& text : settings.external) {
     const ExternalResource external = parse_external(text);
@@ -55,8 +48,9 @@ void set_outside(const Settings& settings, DumpOptions& options) {
 
 std::map<std::string, std::string> outside_paths(const Settings& settings) {
   std::map<std::string, std::string> paths;
-  for (const std::string& mount : settings.external_mounts) {
-    paths.insert(split(mount));
+  for (const ExternalMount& mount : settings.external_mounts) {
+    require_name(mount.value, mount.key);
+    paths[mount.key] = mount.value;
   }
   for (const std::string& text : settings.external) {
     const ExternalResource external = parse_external(text);

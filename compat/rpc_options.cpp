@@ -25,9 +25,6 @@ std::string lower(std::string text) {
 
 /// Messages as the command line writes them.
 std::string message_text(const Message& message) {
-  if (const auto* mount = dynamic_cast<const rpc::ExternalMount*>(&message)) {
-    return mount->key() + ":" + mount->val();
-  }
   if (const auto* inherit = dynamic_cast<const rpc::InheritFd*>(&message)) {
     return fmt::format("fd[{}]:{}", inherit->fd(), inherit->key());
   }
@@ -82,7 +79,17 @@ void read_options(const rpc::Options& options, pid_t client, Asked& asked) {
     if (field->name() == "images_dir" && options.images_dir_fd() != -1) {
       continue;  // both are the same directory, and the descriptor can't be another one by now
     }
+    if (field->name() == "ext_mnt") {
+      for (const rpc::ExternalMount& mount : options.ext_mnt()) {
+        asked.settings.external_mounts.push_back({mount.key(), mount.val()});
+      }
+      continue;
+    }
     const Option* option = find_field(field->name());
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL && option->takes != Takes::Flag &&
+        !options.GetReflection()->GetBool(options, field)) {
+      continue;  // ext_unix_sk, which has a value on the command line
+    }
     for (const std::string& value : values(options, *field)) {
       if (!is_clients_descriptor(field->name())) {
         asked.set(*option, value);

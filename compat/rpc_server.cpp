@@ -73,7 +73,8 @@ Notifier::Ask ask_by(const RpcSocket& socket) {
 /// One request. What fails is told to the client and to the log.
 class Job {
  public:
-  Job(const RpcSocket& socket, const rpc::Request& request) : socket_(socket), request_(request) {
+  Job(const RpcSocket& socket, const rpc::Request& request, StartedBy started_by)
+      : socket_(socket), request_(request), started_by_(started_by) {
     response_.set_type(request.type());
     response_.set_success(true);
   }
@@ -171,6 +172,10 @@ class Job {
     if (config_failure) {
       throw *config_failure;
     }
+    if (started_by_ == StartedBy::Service && !asked_.settings.inherited.empty()) {
+      asked_.refuse("option inherit-fd isn't supported by a service, which has other descriptors",
+                    asked_.settings.inherited.front());
+    }
     asked_.judge();
   }
 
@@ -188,6 +193,7 @@ class Job {
 
   const RpcSocket& socket_;
   const rpc::Request& request_;
+  StartedBy started_by_;
   rpc::Response response_;
   Asked asked_;
   std::optional<Workplace> workplace_;
@@ -195,7 +201,7 @@ class Job {
 
 }  // namespace
 
-int serve_client(Fd client) {
+int serve_client(Fd client, StartedBy started_by) {
   const RpcSocket socket(std::move(client));
   rpc::Request request;
   bool done = true;
@@ -204,7 +210,7 @@ int serve_client(Fd client) {
     if (!socket.receive(request)) {
       break;
     }
-    Job job(socket, request);
+    Job job(socket, request, started_by);
     const bool this_done = job.run();
     if (this_done && request.type() == rpc::RESTORE && !job.exec_cmd().empty()) {
       become(job.exec_cmd());

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <ctime>
+#include <utility>
 
 #include "compat/notifier.h"
 #include "compat/rpc_server.h"
@@ -30,7 +32,7 @@ constexpr const char* kDefaultAddress = "/var/run/criu_service.socket";
 class Listener {
  public:
   explicit Listener(std::string path)
-      : path_(std::move(path)), socket_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+      : path_(std::move(path)), socket_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path_.size() >= sizeof(address.sun_path)) {
@@ -51,15 +53,22 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  /// Waits for a client while signals are handled. Empty: one came.
-  [[nodiscard]] Fd accept(const sigset_t& while_waiting) const {
+  /// Waits for a client while signals are handled. Empty: a signal came, or the client can't be had, now or
+  /// ever (accept(2), "Error handling"): others will.
+  [[nodiscard]] Fd accept(const sigset_t& while_waiting) {
     pollfd waited{socket_.get(), POLLIN, 0};
     if (::ppoll(&waited, 1, nullptr, &while_waiting) <= 0) {
       return {};
     }
     Fd client(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!client && errno != EINTR && errno != ECONNABORTED) {
-      throw errno_error("cannot accept a client at {}", path_);
+    if (client) {
+      said_ = 0;
+    } else if (errno != EINTR && errno != ECONNABORTED && errno != EAGAIN) {
+      // Such as EMFILE: the client waits on, and nothing tells when it can be had.
+      if (std::exchange(said_, errno) != errno) {
+        log::write(log::Level::Error, errno_error("cannot accept a client at {}", path_).what());
+      }
+      ::ppoll(nullptr, 0, &kPause, &while_waiting);
     }
     return client;
   }
@@ -67,14 +76,16 @@ class Listener {
 
  private:
   static constexpr int kBacklog = 16;
+  static constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 100'000'000};
   std::string path_;
   Fd socket_;
+  int said_ = 0;  // errno of the last failure, which is only logged once
 };
 
 [[noreturn]] void serve_in_child(Fd client) {
   int code = 1;
   try {
-    code = serve_client(std::move(client));
+    code = serve_client(std::move(client), StartedBy::Service);
   } catch (const std::exception& e) {
     log::write(log::Level::Error, e.what());
   }

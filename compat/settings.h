@@ -7,6 +7,12 @@
 
 namespace godwit::compat {
 
+/// MOUNTPOINT and NAME in a dump, NAME and PATH in a restore.
+struct ExternalMount {
+  std::string key;
+  std::string value;
+};
+
 /// What a client asked for, whether by RPC or by command line.
 struct Settings {
   // Where.
@@ -32,11 +38,11 @@ struct Settings {
   std::vector<std::string> exec_cmd;
 
   // Outside of the tree, as the client writes it: see outside.h.
-  std::string root;                          // of the tree's mounts
-  std::vector<std::string> external;         // KIND[WHAT]:NAME
-  std::vector<std::string> external_mounts;  // MOUNTPOINT:NAME in a dump, NAME:PATH in a restore
-  std::vector<std::string> inherited;        // fd[N]:NAME
-  bool empty_network = false;                // whoever restores furnishes the network namespace
+  std::string root;                   // of the tree's mounts
+  std::vector<std::string> external;  // KIND[WHAT]:NAME
+  std::vector<ExternalMount> external_mounts;
+  std::vector<std::string> inherited;  // fd[N]:NAME
+  bool empty_network = false;          // whoever restores furnishes the network namespace
   std::vector<std::string> skipped_mounts;
   std::vector<std::string> enabled_file_systems;
 

@@ -3,10 +3,11 @@
 #include <fcntl.h>
 
 #include <array>
-#include <cstdlib>
+#include <cstdint>
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "kernel/fdinfo.h"
 
 namespace godwit::compat {
 
@@ -14,7 +15,8 @@ void tell_ready(const std::string& where) {
   if (where.empty()) {
     return;
   }
-  const Fd status = where.front() == '/' ? open_file(where, O_WRONLY) : Fd(std::atoi(where.c_str()));
+  const Fd status = where.front() == '/' ? open_file(where, O_WRONLY)
+                                         : Fd(parse_number<int32_t>(where, 10, "status descriptor"));
   constexpr std::array kReady{std::byte{0}};
   write_all(status.get(), kReady, "the status descriptor");
 }

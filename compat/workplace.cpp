@@ -10,8 +10,6 @@ namespace godwit::compat {
 
 namespace {
 
-constexpr int kWarnings = 2;
-
 std::string path_of(const Fd& directory) {
   return read_link(fmt::format("/proc/self/fd/{}", directory.get()));
 }
@@ -25,7 +23,7 @@ Workplace::Workplace(const Settings& settings, const std::string& default_log)
     throw errno_error("cannot work in {}", settings.work_dir);
   }
   const std::string& log = settings.log_file.empty() ? default_log : settings.log_file;
-  open_log(settings.log_to_stderr ? "" : log, settings.log_level == 0 ? kWarnings : settings.log_level);
+  open_log(settings.log_to_stderr ? "" : log, settings.log_level);
 }
 
 }  // namespace godwit::compat

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -81,7 +82,9 @@ TEST_F(CriuCli, WrongUsage) {
 
 TEST_F(CriuCli, Check) {
   EXPECT_TRUE(contains(criu({"check"}).output, "Looks good.\n"));
-  EXPECT_EQ(criu({"check", "--feature", "seccomp_suspend"}).exit_code, 0);
+  for (const char* feature : {"seccomp_suspend", "cgroupns", "external_net_ns"}) {
+    EXPECT_EQ(criu({"check", "--feature", feature}).exit_code, 0) << feature;
+  }
   EXPECT_EQ(criu({"check", "--feature", "lazy_pages"}).exit_code, 1);
   const Outcome unknown = criu({"check", "--feature", "warp"});
   EXPECT_EQ(unknown.exit_code, 1);
@@ -360,6 +363,53 @@ TEST_F(CriuCli, Service) {
   EXPECT_EQ(wait_for_end(service), 0);
   EXPECT_FALSE(try_read(pidfile).has_value());
   EXPECT_NE(::access(address.c_str(), F_OK), 0);
+}
+
+/// Its descriptors aren't the client's.
+TEST_F(CriuCli, AServiceRefusesToHandOverDescriptorsByNumber) {
+  const std::string address = directory_ / "socket";
+  const pid_t service = launch({CRIU_BINARY, "service", "--address", address});
+  ASSERT_TRUE(wait_until([&] { return ::access(address.c_str(), F_OK) == 0; }));
+  const Fd images = open_file(images_, O_RDONLY | O_DIRECTORY);
+  rpc::Request request = criu_request(rpc::RESTORE, images);
+  auto* handed_over = request.mutable_opts()->add_inherit_fd();
+  handed_over->set_fd(1);
+  handed_over->set_key("pipe:[1]");
+  CriuClient client(connect_to(address));
+  const rpc::Response response = client.ask(request);
+  EXPECT_FALSE(response.success());
+  EXPECT_TRUE(contains(response.cr_errmsg(), "option inherit-fd isn't supported by a service"))
+      << response.cr_errmsg();
+  ASSERT_EQ(::kill(service, SIGTERM), 0);
+  EXPECT_EQ(wait_for_end(service), 0);
+}
+
+TEST_F(CriuCli, AServiceThatCannotAcceptForAWhileGoesOn) {
+  const std::string address = directory_ / "socket";
+  const std::string service_log = directory_ / "log";
+  const pid_t service = launch({CRIU_BINARY, "service", "--address", address, "-o", service_log});
+  ASSERT_TRUE(wait_until([&] { return ::access(address.c_str(), F_OK) == 0; }));
+  rlimit before{};
+  ASSERT_EQ(::prlimit(service, RLIMIT_NOFILE, nullptr, &before), 0);
+  const rlimit none{.rlim_cur = 3, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::prlimit(service, RLIMIT_NOFILE, &none, nullptr), 0);
+  CriuClient client(connect_to(address));
+  rpc::Request request;
+  request.set_type(rpc::VERSION);
+  client.send(request);
+  ASSERT_TRUE(wait_until([&] { return contains(log("log"), "cannot accept a client"); })) << log("log");
+  ASSERT_EQ(::prlimit(service, RLIMIT_NOFILE, &before, nullptr), 0);
+  EXPECT_TRUE(client.receive().success());
+  ASSERT_EQ(::kill(service, SIGTERM), 0);
+  EXPECT_EQ(wait_for_end(service), 0);
+}
+
+TEST_F(CriuCli, AServiceWithAStatusDescriptorThatIsNoneDoesNotStart) {
+  for (const char* status : {"x", "1x"}) {
+    const Outcome outcome = criu({"service", "--address", directory_ / "socket", "--status-fd", status});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_TRUE(contains(outcome.output, "status descriptor")) << outcome.output;
+  }
 }
 
 /// In the background, and through clients that go away in the middle.

@@ -9,6 +9,7 @@
 
 #include "compat/command_line.h"
 #include "compat/options.h"
+#include "compat/outside.h"
 #include "compat/rpc_options.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
@@ -147,6 +148,41 @@ TEST(CriuOptions, EmptyValuesAreNotAsked) {
   EXPECT_EQ(message_of(asked), "");
 }
 
+/// Also that which has a value on the command line.
+TEST(CriuOptions, FlagsThatAreOffAreNotAsked) {
+  static std::vector<std::string> lines;
+  log::set_sink([](log::Level, std::string_view text) { lines.emplace_back(text); }, log::Level::Warning);
+  rpc::Options options;
+  options.set_images_dir_fd(7);
+  options.set_ext_unix_sk(false);
+  options.set_tcp_established(false);
+  Asked asked;
+  read_options(options, 99, asked);
+  EXPECT_EQ(message_of(asked), "");
+  EXPECT_TRUE(lines.empty()) << lines.front();
+  log::set_sink(nullptr, log::Level::Error);
+}
+
+TEST(CriuOptions, MountsFromOutside) {
+  rpc::Options options;
+  options.set_images_dir_fd(7);
+  auto* mount = options.add_ext_mnt();
+  mount->set_key("/data:old");
+  mount->set_val("data:old");
+  Asked by_rpc;
+  read_options(options, 99, by_rpc);
+  DumpOptions dump;
+  set_outside(by_rpc.settings, dump);
+  EXPECT_EQ(dump.mounts.external.at("/data:old"), "data:old");
+  EXPECT_EQ(outside_paths(by_rpc.settings).at("/data:old"), "data:old");
+
+  Asked by_command_line;
+  static_cast<void>(read_command_line({"-M", "data:/srv/a:b", "--ext-mount-map", "auto"}, by_command_line));
+  EXPECT_EQ(message_of(by_command_line), "");
+  const std::map<std::string, std::string> expected{{"data", "/srv/a:b"}};
+  EXPECT_EQ(outside_paths(by_command_line.settings), expected);
+}
+
 TEST(CriuOptions, ACommandLine) {
   Asked asked;
   const std::vector<std::string> words = read_command_line(
@@ -173,6 +209,7 @@ TEST(CriuOptions, Verbosity) {
   EXPECT_EQ(level("-v"), 1);
   EXPECT_EQ(level("-vvv"), 3);
   EXPECT_EQ(level("-v4"), 4);
+  EXPECT_EQ(level("-v0"), 1) << "0 would stand for not asked";
   EXPECT_EQ(level("--verbosity=2"), 2);
 }
 
@@ -194,8 +231,10 @@ TEST(CriuOptions, AFileOfOptions) {
   EXPECT_TRUE(asked.settings.leave_running);
   EXPECT_EQ(asked.settings.action_scripts, (std::vector<std::string>{"a \"b\" #c"}));
   EXPECT_EQ(asked.settings.pidfile, "x");
-  std::ofstream(path) << "warp 9\n";
-  EXPECT_THROW(read_config_file(path, asked), Error);
+  for (const char* wrong : {"warp 9\n", "leave-running false\n", "action-script a b\n"}) {
+    std::ofstream(path) << wrong;
+    EXPECT_THROW(read_config_file(path, asked), Error) << wrong;
+  }
   ::unlink(path.c_str());
   EXPECT_THROW(read_config_file(path, asked), Error);
 }
