@@ -1,5 +1,6 @@
 // What a network namespace may hold besides, and nobody looks after yet.
 #include <fcntl.h>
+#include <linux/if_bridge.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/nexthop.h>
@@ -95,6 +96,23 @@ void refuse_queue_disciplines(netlink::Connection& connection) {
   });
 }
 
+/// Multicast groups of bridges that somebody has entered; those that were learnt are learnt again.
+void refuse_multicast_groups() {
+  br_port_msg bridges{};
+  bridges.family = AF_BRIDGE;
+  refuse_any(NETLINK_ROUTE, RTM_GETMDB, bridges, [](const netlink::Message& message) {
+    for (const auto& entry : netlink::attributes(message.attribute(sizeof(br_port_msg), MDBA_MDB))) {
+      for (const auto& info : netlink::attributes(entry.value)) {
+        br_mdb_entry group{};
+        std::memcpy(&group, info.value.data(), std::min(sizeof group, info.value.size()));
+        if (group.state == MDB_PERMANENT) {
+          throw refusal("a permanent multicast group of network device {}", group.ifindex);
+        }
+      }
+    }
+  });
+}
+
 void refuse_tracked_connections() {
   const std::string path = "/proc/sys/net/netfilter/nf_conntrack_count";
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -109,6 +127,7 @@ void refuse_other_net_state(netlink::Connection& connection) {
   refuse_any(NETLINK_ROUTE, RTM_GETNEXTHOP, nhmsg{},
              [](const netlink::Message&) { throw refusal("a next hop object"); });
   refuse_queue_disciplines(connection);
+  refuse_multicast_groups();
   refuse_filters();
   refuse_ipsets();
   refuse_transformations();

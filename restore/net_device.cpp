@@ -47,10 +47,22 @@ void add_attributes(netlink::Request& request,
   }
 }
 
+/// A bridge has the lowest address of its ports, whichever they are, unless it has been told one; then it
+/// keeps that. The kernel doesn't say which it is.
+bool follows_its_ports(const image::NetDevice& device, const image::NetNamespace& record) {
+  const std::string* lowest = nullptr;
+  for (const image::NetDevice& port : record.devices()) {
+    if (port.master() == device.index() && (lowest == nullptr || port.address() < *lowest)) {
+      lowest = &port.address();
+    }
+  }
+  return lowest != nullptr && *lowest == device.address();
+}
+
 /// What must be said when it is made: the rest can be said later.
-void add_identity(netlink::Request& request, const image::NetDevice& device) {
+void add_identity(netlink::Request& request, const image::NetDevice& device, bool with_address = true) {
   add_name(request, IFLA_IFNAME, device.name());
-  if (!device.address().empty()) {
+  if (with_address && !device.address().empty()) {
     request.add(IFLA_ADDRESS, device.address());
   }
   request.add_u32(IFLA_NUM_TX_QUEUES, device.transmit_queues());
@@ -99,7 +111,7 @@ class Maker {
   void create(const image::NetDevice& device, const image::NetDevice* peer) {
     netlink::Request request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
     request.fixed(about(device));
-    add_identity(request, device);
+    add_identity(request, device, !follows_its_ports(device, record_));
     if (peer == nullptr && device.lower() != 0) {
       request.add_u32(IFLA_LINK, device.lower());
     }
@@ -130,7 +142,8 @@ void set_ipv6(netlink::Request& request, const std::function<void()>& body) {
 }
 
 /// Tells a device what isn't as it should be.
-void adjust(netlink::Connection& connection, const image::NetDevice& wanted, const NetDevice& present) {
+void adjust(netlink::Connection& connection, const image::NetDevice& wanted, const NetDevice& present,
+            bool with_address = true) {
   netlink::Request request(RTM_NEWLINK);
   request.fixed(about(wanted));
   const auto number = [&](uint16_t type, uint32_t value, uint32_t now) {
@@ -143,7 +156,9 @@ void adjust(netlink::Connection& connection, const image::NetDevice& wanted, con
       request.add(type, value);
     }
   };
-  bytes(IFLA_ADDRESS, wanted.address(), present.address);
+  if (with_address) {
+    bytes(IFLA_ADDRESS, wanted.address(), present.address);
+  }
   bytes(IFLA_BROADCAST, wanted.broadcast(), present.broadcast);
   bytes(IFLA_IFALIAS, wanted.alias(), present.alias);
   number(IFLA_MTU, wanted.mtu(), present.mtu);
@@ -241,7 +256,7 @@ void set_address_mode(netlink::Connection& connection, const image::NetDevice& d
 void make_net_devices(netlink::Connection& connection, const image::NetNamespace& record) {
   Maker(connection, record).make_all();
   for_each(record, list(connection), [&](const image::NetDevice& device, const NetDevice& present) {
-    adjust(connection, device, present);
+    adjust(connection, device, present, !follows_its_ports(device, record));
     add_names(connection, device);
     const NetDeviceKind* kind = find_net_device_kind(device.kind());
     if (kind != nullptr && !kind->at_creation) {

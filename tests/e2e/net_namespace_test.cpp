@@ -97,6 +97,25 @@ constexpr Furniture kFurniture[] = {
      "up; "
      "ip link set vb up",
      2},
+    {"bridge",
+     "ip link add br7 index 70 type bridge; ip link add va type veth peer name vb; "
+     "ip link add vc index 60 mtu 1400 type veth peer name vd; ip link set va master br7; ip link set vc "
+     "master "
+     "br7; ip link set br7 type bridge ageing_time 20000 forward_delay 900 hello_time 300 priority 4096 "
+     "mcast_snooping 0 mcast_query_interval 20000 group_fwd_mask 8 nf_call_iptables 1; "
+     "bridge link set dev va hairpin on learning off cost 77 priority 9 isolated on; "
+     "bridge link set dev vc mcast_flood off guard on fastleave on; "
+     "for d in va vb vc vd br7; do ip link set $d up; done; ip addr add 10.7.0.1/24 dev br7; "
+     "ip addr add 10.7.0.2/24 dev vb; "
+     "bridge fdb add 02:00:00:00:00:77 dev va master static; bridge fdb add 02:00:00:00:00:78 dev vc master",
+     2},
+    {"bridge_with_spanning_tree",
+     "ip link add br8 type bridge stp_state 1 forward_delay 200; ip link add va type veth peer name vb; "
+     "ip link set va master br8; ip link set va up; ip link set vb up; ip link set br8 address "
+     "02:00:00:00:00:08 mtu 1300; ip link set br8 up"},
+    {"bridge_without_ports",
+     "ip link add br9 address 02:00:00:00:00:09 type bridge; ip addr add 10.9.0.1/24 dev br9; ip link set "
+     "br9 up"},
 };
 
 class NetNamespace : public testing::TestWithParam<Furniture> {};
@@ -134,11 +153,34 @@ constexpr Unkept kUnkept[] = {
     {"ipsec_policy", "ip xfrm policy add src 10.0.0.1 dst 10.0.0.2 dir out", "an IPsec policy"},
     {"legacy_table", "iptables-legacy -A INPUT -s 10.0.0.1 -j DROP", "the legacy table"},
     {"nftables", "iptables-nft -A INPUT -s 10.0.0.1 -j DROP", "nftables table filter"},
+    {"multicast_group",
+     "ip link add br7 type bridge; ip link add va type veth peer name vb; ip link set va master br7; "
+     "ip link set va up; ip link set br7 up; bridge mdb add dev br7 port va grp 239.1.1.1 permanent",
+     "a permanent multicast group"},
+    {"vlan_filtering", "ip link add br7 type bridge vlan_filtering 1",
+     "network device br7 with VLAN filtering"},
     {"renamed_loopback", "ip link set lo name loop", "the loopback device under another name, loop"},
     {"peer_elsewhere", "ip link add va type veth peer name gw-e2e-other netns 1", "network device va (veth)"},
 };
 
 class RefusedNetNamespace : public testing::TestWithParam<Unkept> {};
+
+/// A bridge that has been told no address has that of its ports, also of those to come.
+TEST(NetNamespaceOfBridges, ABridgeFollowsItsPortsAsBefore) {
+  NetWorkload workload(
+      "ip link add br7 type bridge; ip link add va address 02:00:00:00:00:05 type veth peer name vb; "
+      "ip link set va master br7; ip link add br8 address 02:00:00:00:00:08 type bridge; "
+      "ip link set vb master br8");
+  workload.round_trip();
+  const Outcome seen =
+      run_in_net(workload.root(),
+                 "for n in 7 8; do ip link add vc$n address 02:00:00:00:00:01 type veth peer name vd$n; "
+                 "ip link set vc$n master br$n; ip -br link show br$n; done");
+  EXPECT_TRUE(seen.ok()) << seen.words();
+  EXPECT_NE(seen.output.find("02:00:00:00:00:01"), std::string::npos) << seen.output;
+  EXPECT_NE(seen.output.find("02:00:00:00:00:08"), std::string::npos) << seen.output;
+  EXPECT_EQ(workload.verdict(), "pass");
+}
 
 /// By name, and the tree runs on.
 TEST_P(RefusedNetNamespace, IsNamed) {
