@@ -29,8 +29,11 @@ class Podman : public testing::Test {
         "for name in sh cat mv usleep; do ln -s busybox fs/bin/$name; done && tar -C fs -cf fs.tar . && " +
         podman_ + " import fs.tar counter");
     ASSERT_TRUE(imported.ok()) << imported.words();
+  }
+
+  void start(const std::string& options = "") {
     const Outcome started =
-        podman("run -d --network none --cgroup-parent /" + cgroup_ +
+        podman("run -d " + options + " --network none --cgroup-parent /" + cgroup_ +
                " --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --name first counter /bin/sh -c '" +
                kCountForever + "'");
     ASSERT_TRUE(started.ok()) << started.words();
@@ -112,6 +115,7 @@ class Podman : public testing::Test {
 };
 
 TEST_F(Podman, InPlaceThreeTimes) {
+  ASSERT_NO_FATAL_FAILURE(start());
   for (int round = 0; round < 3; ++round) {
     const Outcome dumped = podman("container checkpoint --print-stats first");
     ASSERT_TRUE(dumped.ok()) << dumped.words();
@@ -128,6 +132,7 @@ TEST_F(Podman, InPlaceThreeTimes) {
 }
 
 TEST_F(Podman, ExportedAndImportedUnderAnotherName) {
+  ASSERT_NO_FATAL_FAILURE(start());
   const std::string file = state_ / "container.tar.gz";
   const Outcome dumped = podman("container checkpoint --export '" + file + "' first");
   ASSERT_TRUE(dumped.ok()) << dumped.words();
@@ -141,10 +146,30 @@ TEST_F(Podman, ExportedAndImportedUnderAnotherName) {
 }
 
 TEST_F(Podman, LeaveRunning) {
+  ASSERT_NO_FATAL_FAILURE(start());
   for (int round = 0; round < 2; ++round) {
     const Outcome dumped = podman("container checkpoint --leave-running first");
     ASSERT_TRUE(dumped.ok()) << dumped.words();
     EXPECT_TRUE(counts("first"));
+  }
+}
+
+/// conmon holds the terminal's master, and writes what comes from it into the log.
+TEST_F(Podman, WithATerminalAndVolumes) {
+  ASSERT_TRUE(shell("mkdir '" + state_.path() + "/there'").ok());
+  ASSERT_NO_FATAL_FAILURE(start("-t -v '" + state_.path() + "/there:/here' -v named:/named --tmpfs /memory"));
+  ASSERT_TRUE(
+      podman("exec first /bin/sh -c 'echo one >/here/a; echo two >/named/b; echo three >/memory/c'").ok());
+  for (int round = 0; round < 3; ++round) {
+    const Outcome dumped = podman("container checkpoint first");
+    ASSERT_TRUE(dumped.ok()) << dumped.words();
+    const int before = last_line("first");
+    ASSERT_GT(before, 0);
+    const Outcome restored = podman("container restore first");
+    ASSERT_TRUE(restored.ok()) << restored.words();
+    EXPECT_TRUE(counts("first"));
+    EXPECT_TRUE(wait_until([&] { return last_line("first") > before; }, 10)) << "its output goes on";
+    EXPECT_EQ(podman("exec first cat /here/a /named/b /memory/c").output, "one\ntwo\nthree\n");
   }
 }
 
