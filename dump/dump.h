@@ -68,7 +68,7 @@ struct DumpReport {
   uint64_t memory_ns = 0;    // copying pages
 };
 
-/// Dumps the tree of `options.pid`. On any Error the tree runs on as it was and nothing bears the final
+/// Dumps the tree of `options.pid`. On any Error the tree runs on as it was and nothing new bears the final
 /// name. Single-threaded callers only: the calling thread becomes the tracer.
 DumpReport dump(const DumpOptions& options, const DumpCallbacks& callbacks = {});
 

@@ -137,25 +137,17 @@ TEST(CriuOptions, RefusedFieldsAreNamed) {
   EXPECT_EQ(message.find("tls"), std::string::npos) << message;
 }
 
-TEST(CriuOptions, EmptyValuesAreNotAsked) {
-  rpc::Options options;
-  options.set_images_dir_fd(7);
-  options.set_parent_img("");
-  options.set_lsm_profile("");
-  options.set_empty_ns(0);
-  Asked asked;
-  read_options(options, 99, asked);
-  EXPECT_EQ(message_of(asked), "");
-}
-
-/// Also that which has a value on the command line.
-TEST(CriuOptions, FlagsThatAreOffAreNotAsked) {
+/// Also a flag that has a value on the command line.
+TEST(CriuOptions, WhatIsOffOrEmptyIsNotAsked) {
   static std::vector<std::string> lines;
   log::set_sink([](log::Level, std::string_view text) { lines.emplace_back(text); }, log::Level::Warning);
   rpc::Options options;
   options.set_images_dir_fd(7);
   options.set_ext_unix_sk(false);
   options.set_tcp_established(false);
+  options.set_parent_img("");
+  options.set_lsm_profile("");
+  options.set_empty_ns(0);
   Asked asked;
   read_options(options, 99, asked);
   EXPECT_EQ(message_of(asked), "");
