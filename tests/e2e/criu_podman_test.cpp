@@ -24,18 +24,19 @@ class Podman : public testing::Test {
     for (const char* program : {"/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"}) {
       ASSERT_TRUE(have_program(program)) << program << " is needed (scripts/install-deps)";
     }
-    const Outcome imported = shell(
-        "cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-        "for name in sh cat mv usleep; do ln -s busybox fs/bin/$name; done && tar -C fs -cf fs.tar . && " +
-        podman_ + " import fs.tar counter");
+    const Outcome imported =
+        shell("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
+              "for name in sh cat mv usleep httpd; do ln -s busybox fs/bin/$name; done && tar -C fs -cf "
+              "fs.tar . && " +
+              podman_ + " import fs.tar counter");
     ASSERT_TRUE(imported.ok()) << imported.words();
   }
 
-  void start(const std::string& options = "") {
+  void start(const std::string& options = "--network none", const std::string& before_counting = "") {
     const Outcome started =
-        podman("run -d " + options + " --network none --cgroup-parent /" + cgroup_ +
+        podman("run -d " + options + " --cgroup-parent /" + cgroup_ +
                " --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --name first counter /bin/sh -c '" +
-               kCountForever + "'");
+               before_counting + kCountForever + "'");
     ASSERT_TRUE(started.ok()) << started.words();
     ASSERT_TRUE(counts("first"));
   }
@@ -67,7 +68,7 @@ class Podman : public testing::Test {
   /// What it prints goes to a file: conmon, which stays, would hold a pipe of ours.
   Outcome podman(const std::string& arguments) const {
     const std::string output = state_ / "output";
-    Outcome outcome = shell(podman_ + " " + arguments + " >'" + output + "' 2>&1");
+    Outcome outcome = shell(before_ + podman_ + " " + arguments + " >'" + output + "' 2>&1");
     outcome.output += try_read(output).value_or("");
     return outcome;
   }
@@ -106,11 +107,13 @@ class Podman : public testing::Test {
     return std::atoi(podman("logs --tail 1 " + name).output.c_str());
   }
 
+  std::string before_;  // of a command line
   Reaper reaper_;
   TemporaryDirectory state_;
   const std::string cgroup_ = "godwit-test-" + std::to_string(::getpid());
-  const std::string podman_ = "podman --root '" + state_.path() + "/root' --runroot '" + state_.path() +
-                              "/run' --tmpdir '" + state_.path() +
+  const std::string podman_ = "podman --root '" + state_.path() + "/root' --network-config-dir '" +
+                              state_.path() + "/networks' --runroot '" + state_.path() + "/run' --tmpdir '" +
+                              state_.path() +
                               "/tmp' --runtime runc --cgroup-manager cgroupfs --events-backend file";
 };
 
@@ -157,7 +160,8 @@ TEST_F(Podman, LeaveRunning) {
 /// conmon holds the terminal's master, and writes what comes from it into the log.
 TEST_F(Podman, WithATerminalAndVolumes) {
   ASSERT_TRUE(shell("mkdir '" + state_.path() + "/there'").ok());
-  ASSERT_NO_FATAL_FAILURE(start("-t -v '" + state_.path() + "/there:/here' -v named:/named --tmpfs /memory"));
+  ASSERT_NO_FATAL_FAILURE(
+      start("--network none -t -v '" + state_.path() + "/there:/here' -v named:/named --tmpfs /memory"));
   ASSERT_TRUE(
       podman("exec first /bin/sh -c 'echo one >/here/a; echo two >/named/b; echo three >/memory/c'").ok());
   for (int round = 0; round < 3; ++round) {
@@ -170,6 +174,42 @@ TEST_F(Podman, WithATerminalAndVolumes) {
     EXPECT_TRUE(counts("first"));
     EXPECT_TRUE(wait_until([&] { return last_line("first") > before; }, 10)) << "its output goes on";
     EXPECT_EQ(podman("exec first cat /here/a /named/b /memory/c").output, "one\ntwo\nthree\n");
+  }
+}
+
+/// The bridge and its rules are in a network namespace of the test's own.
+class PodmanNetwork : public Podman {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(have_program("/usr/lib/podman/netavark")) << "netavark is needed (scripts/install-deps)";
+    ASSERT_TRUE(shell("ip netns add " + name_ + " && ip -n " + name_ + " link set lo up").ok());
+    before_ = "nsenter --net=/run/netns/" + name_ + " ";
+    Podman::SetUp();
+  }
+  void TearDown() override {
+    Podman::TearDown();
+    EXPECT_TRUE(shell("ip netns del " + name_).ok());
+  }
+  std::string fetch() const {
+    return shell(before_ + "curl -s -S --max-time 5 http://127.0.0.1:18080/").output;
+  }
+
+ private:
+  const std::string name_ = "gwp" + std::to_string(::getpid());
+};
+
+TEST_F(PodmanNetwork, APublishedPortThreeTimes) {
+  ASSERT_NO_FATAL_FAILURE(start("-p 18080:80", "echo hello >/index.html; httpd -p 80 -h /; "));
+  ASSERT_TRUE(wait_until([&] { return fetch() == "hello\n"; }, 10)) << fetch();
+  const std::string address = podman("exec first cat /proc/net/fib_trie").output;
+  for (int round = 0; round < 3; ++round) {
+    const Outcome dumped = podman("container checkpoint first");
+    ASSERT_TRUE(dumped.ok()) << dumped.words();
+    EXPECT_EQ(fetch().find("hello"), std::string::npos) << "nobody answers while it is down";
+    const Outcome restored = podman("container restore first");
+    ASSERT_TRUE(restored.ok()) << restored.words();
+    EXPECT_EQ(fetch(), "hello\n");
+    EXPECT_EQ(podman("exec first cat /proc/net/fib_trie").output, address) << "its addresses";
   }
 }
 
