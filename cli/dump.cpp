@@ -1,5 +1,7 @@
 #include "dump/dump.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 
@@ -16,13 +18,21 @@ namespace {
 
 constexpr CommandText kText{
     "dump",
-    "-t PID -D DIR [--leave-running | --leave-stopped] [--shell-job] [--external KIND[WHAT]:NAME]...\n"
-    "                   [--compress zstd|none] [--no-sync] [-v] [--json]",
+    "-t PID (-D DIR | -o FILE) [--leave-running | --leave-stopped] [--shell-job]\n"
+    "                   [--external KIND[WHAT]:NAME]... [--compress zstd|none] [--no-sync] [-v] [--json]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
-    "the checkpoint DIR. When that is complete the tree is ended. If anything fails, the tree runs on as it\n"
-    "was and there is no DIR.\n",
+    "a checkpoint: the directory DIR, or the file FILE. When that is complete the tree is ended. If "
+    "anything\n"
+    "fails, the tree runs on as it was and there is no checkpoint.\n\n"
+    "With -o - the checkpoint goes to standard output, and what was dumped is reported on standard error.\n"
+    "The tree stands still until the reader has read it to the last byte; then it is ended. If the reader\n"
+    "goes earlier, the tree runs on. What the reader has made of it by then is the reader's affair: godwit\n"
+    "restore -i - has checked all of it and keeps it until the tree runs again. If in doubt, "
+    "--leave-stopped.\n",
     "  godwit dump -t 4711 -D /var/tmp/redis                     save the tree of task 4711 and end it\n"
     "  godwit dump -t 4711 -D /var/tmp/redis --leave-running     save it; it runs on\n"
+    "  godwit dump -t 4711 -o /var/tmp/redis.checkpoint          save it as one file\n"
+    "  godwit dump -t 4711 -o - | ssh there godwit restore -i - --detach\n"
     "  godwit dump -t $(pidof top) -D /var/tmp/top --shell-job   something started from an interactive "
     "shell"};
 
@@ -37,8 +47,9 @@ struct Flags {
 
 void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
   line.required_option("-t", "PID", options.pid, "The root of the tree");
-  line.required_option("-D", "DIR", options.directory,
-                       "Where the checkpoint will be; must not exist, or be empty");
+  line.option("-D", "DIR", options.directory, "Where the checkpoint will be; must not exist, or be empty");
+  line.option_instead_of("-D", "-o", "FILE", options.file,
+                         "One file instead, which must not exist; -: standard output");
   line.flag("--leave-running", flags.leave_running, "Let the tree run on afterwards");
   line.flag_instead_of("--leave-running", "--leave-stopped", flags.leave_stopped,
                        "Leave the tree stopped, as by SIGSTOP");
@@ -91,8 +102,15 @@ void apply(const Flags& flags, DumpOptions& options) {
   if (options.pid <= 0) {
     throw UsageError(fmt::format("-t takes the pid of a task, not {}", options.pid));
   }
-  if (options.directory.empty()) {
-    throw UsageError("-D takes the name of a directory, not an empty string");
+  if (options.directory.empty() && options.file.empty()) {
+    throw UsageError("where to? -D takes the name of a directory, -o that of a file");
+  }
+  if (options.file == "-") {
+    if (::isatty(STDOUT_FILENO) != 0) {
+      throw UsageError("standard output is a terminal, and a checkpoint isn't for people's eyes");
+    }
+    options.stream = STDOUT_FILENO;
+    options.file = "standard output";
   }
   sort_external(flags.external, options);
   if (flags.compress != "none" && flags.compress != "zstd") {
@@ -116,9 +134,23 @@ std::string to_json(const DumpReport& report) {
 }
 
 std::string to_text(const DumpReport& report, const DumpOptions& options) {
-  return fmt::format("{}: {}, {}, {}; frozen for {}\n", options.directory, format_count(report.tasks, "task"),
+  const std::string& name = options.file.empty() ? options.directory : options.file;
+  return fmt::format("{}: {}, {}, {}; frozen for {}\n", name, format_count(report.tasks, "task"),
                      format_count(report.threads, "thread"), format_bytes(report.payload_bytes),
                      format_duration(report.frozen_ns));
+}
+
+void tell(const std::string& text, const DumpOptions& options) {
+  if (options.stream >= 0) {
+    print_err(text);
+    return;
+  }
+  try {
+    print_out(text);
+  } catch (const Error& e) {
+    // The checkpoint is complete and the tree may have ended: that is no failure any more.
+    log::warning("the dump is done, but {}", e.what());
+  }
 }
 
 }  // namespace
@@ -143,12 +175,7 @@ int run_dump(Arguments arguments) {
     };
     report = dump(options, callbacks);
   }
-  try {
-    print_out(flags.json ? to_json(report) : to_text(report, options));
-  } catch (const Error& e) {
-    // The checkpoint is complete and the tree may have ended: that is no failure any more.
-    log::warning("the dump is done, but {}", e.what());
-  }
+  tell(flags.json ? to_json(report) : to_text(report, options), options);
   return kDone;
 }
 

@@ -8,8 +8,9 @@ namespace godwit::cli {
 namespace {
 
 constexpr CommandText kText{
-    "inspect", "DIR [--json] [WHAT] [-v]",
-    "Shows what is in the checkpoint DIR: its tasks as a tree, or a table of WHAT: tasks, files, mappings,\n"
+    "inspect", "CHECKPOINT [--json] [WHAT] [-v]",
+    "Shows what is in a checkpoint, a directory or a file: its tasks as a tree, or a table of WHAT: tasks, "
+    "files, mappings,\n"
     "descriptors, memory, pipes and so on. With --json all of it; -v adds long bytes, such as xsave areas.\n"
     "The content of memory isn't shown, only what is where. In JSON, what ends in _ns is a number of\n"
     "nanoseconds, and addresses, masks and hashes are strings such as \"0x7f00\".\n",
@@ -20,17 +21,17 @@ constexpr CommandText kText{
 }  // namespace
 
 int run_inspect(Arguments arguments) {
-  std::string directory;
+  std::string path;
   std::string what;
   bool as_json = false;
   CommandLine line(kText);
-  line.required_argument("DIR", directory, "The checkpoint");
+  line.required_argument("CHECKPOINT", path, "A directory or file that a dump has made");
   line.argument("WHAT", what, "Only records of this kind");
   line.flag("--json", as_json, "Print JSON: an object with one array a kind");
   if (!line.parse(arguments)) {
     return kDone;
   }
-  const CheckpointImage image = CheckpointImage::open_directory(directory);
+  const CheckpointImage image = CheckpointImage::open(path);
   print_out(as_json ? checkpoint_json(image, what, line.verbose()) : checkpoint_text(image, what));
   return kDone;
 }

@@ -1,13 +1,21 @@
 #include "restore/restore.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <map>
+#include <optional>
 
 #include "cli/command_line.h"
 #include "cli/progress.h"
 #include "images-format/checkpoint_reader.h"
+#include "images-format/spooled_checkpoint.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
+#include "kernel/log.h"
 #include "program/output.h"
 #include "program/pidfile.h"
 #include "program/root_task.h"
@@ -18,21 +26,30 @@ namespace {
 
 constexpr CommandText kText{
     "restore",
-    "-D DIR [--detach] [--pidfile FILE] [--root DIR] [--external NAME=PATH]...\n"
-    "                      [--plan] [-v]",
-    "Brings the tree in the checkpoint DIR back, with its pids, memory and open files, and lets it run on\n"
-    "where it was frozen. The checkpoint stays and can be restored again once these pids are free. If\n"
-    "anything fails before the tree runs, nothing of it is left.\n\n"
+    "(-D DIR | -i FILE) [--detach] [--pidfile FILE] [--root DIR]\n"
+    "                      [--external NAME=PATH]... [--plan] [-v]",
+    "Brings the tree in a checkpoint back, with its pids, memory and open files, and lets it run on where "
+    "it\n"
+    "was frozen. The checkpoint stays and can be restored again once these pids are free. If anything fails\n"
+    "before the tree runs, nothing of it is left.\n\n"
+    "With -i - the checkpoint comes from standard input. It is copied to a file in $TMPDIR (else /var/tmp)\n"
+    "and checked; only then is its last page read, upon which godwit dump -o - at the other end of the pipe\n"
+    "ends the dumped tree. The copy goes when the tree runs. If the restore fails after that, the copy "
+    "stays,\n"
+    "and godwit says where.\n\n"
     "Without --detach godwit stays: it waits for the root of the tree, passes SIGINT, SIGQUIT, SIGTERM and\n"
     "SIGHUP on to it (to its whole process group what a terminal sends, and a hangup), and exits with its\n"
     "exit code, or with 128 and the number of the signal that ended it. A shell job that is stopped in the\n"
     "terminal stops godwit, too, so that the shell's fg and bg go for both.\n",
     "  godwit restore -D /var/tmp/redis                               run it here\n"
     "  godwit restore -D /var/tmp/redis --detach --pidfile /run/r.pid run it in the background\n"
+    "  godwit restore -i /var/tmp/redis.checkpoint                    from one file\n"
+    "  zstdcat redis.checkpoint.zst | godwit restore -i -             from a stream\n"
     "  godwit restore -D /var/tmp/redis --plan                        only say what would be done"};
 
 struct Flags {
   std::string directory;
+  std::string file;
   std::string pidfile;
   std::string root;
   std::vector<std::string> external;
@@ -41,7 +58,8 @@ struct Flags {
 };
 
 void add_options(CommandLine& line, Flags& flags) {
-  line.required_option("-D", "DIR", flags.directory, "The checkpoint");
+  line.option("-D", "DIR", flags.directory, "The checkpoint");
+  line.option_instead_of("-D", "-i", "FILE", flags.file, "One file or a pipe instead; -: standard input");
   line.flag("--detach", flags.detach, "Return as soon as the tree runs");
   line.option("--pidfile", "FILE", flags.pidfile, "Write the root's pid there before the tree runs");
   line.option(
@@ -66,13 +84,66 @@ std::map<std::string, std::string> external(const std::vector<std::string>& give
   return paths;
 }
 
-pid_t restore_tree(const CheckpointImage& image, const Flags& flags) {
+/// Where the checkpoint comes from.
+class Source {
+ public:
+  explicit Source(const Flags& flags) {
+    if (flags.file.empty()) {
+      image_.emplace(CheckpointImage::open_directory(flags.directory));
+      return;
+    }
+    const bool from_input = flags.file == "-";
+    const std::string name = from_input ? "standard input" : flags.file;
+    Fd file = from_input ? Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)) : open_file(flags.file, O_RDONLY);
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0) {
+      throw errno_error("cannot use {}", name);
+    }
+    if (S_ISDIR(status.st_mode)) {
+      throw Error(fmt::format("{} is a directory", name), 0, "a checkpoint in a directory is named by -D");
+    }
+    if (S_ISREG(status.st_mode) && ::lseek(file.get(), 0, SEEK_CUR) == 0) {
+      image_.emplace(CheckpointImage::open_file(std::move(file), name));
+    } else {
+      stream_ = std::move(file);
+      spooled_.emplace(stream_.get(), name);
+    }
+  }
+
+  [[nodiscard]] const CheckpointImage& image() const { return spooled_ ? spooled_->image() : *image_; }
+
+  /// It will be restored.
+  void accept() {
+    if (spooled_) {
+      spooled_->accept();
+    }
+  }
+  void restored() {
+    if (spooled_) {
+      spooled_->remove();
+    }
+  }
+  /// The restore has failed.
+  void tell_what_is_kept() const {
+    if (const std::string path = spooled_ ? spooled_->kept() : ""; !path.empty()) {
+      log::warning("the checkpoint that came from the stream is kept as {}", path);
+    }
+  }
+
+ private:
+  std::optional<CheckpointImage> image_;
+  Fd stream_;
+  std::optional<SpooledCheckpoint> spooled_;
+};
+
+pid_t restore_tree(Source& source, const Flags& flags) {
   ProgressLine progress("restore");
   Pidfile pidfile(flags.pidfile);
   RestoreCallbacks callbacks;
   callbacks.progress = [&](const RestoreProgress& p) {
     progress.update(p.stage, p.bytes, p.total_bytes, p.tasks);
   };
+  callbacks.planned = [&] { source.accept(); };
   callbacks.barrier = [&](pid_t root) {
     if (!flags.pidfile.empty()) {
       pidfile.write(root);
@@ -81,7 +152,7 @@ pid_t restore_tree(const CheckpointImage& image, const Flags& flags) {
   RestoreOptions options;
   options.external = external(flags.external);
   options.root = flags.root;
-  const pid_t root = restore(image, options, callbacks);
+  const pid_t root = restore(source.image(), options, callbacks);
   pidfile.keep();
   return root;
 }
@@ -95,15 +166,27 @@ int run_restore(Arguments arguments) {
   if (!line.parse(arguments)) {
     return kDone;
   }
-  const CheckpointImage image = CheckpointImage::open_directory(flags.directory);
-  if (flags.plan) {
-    print_out(describe_plan(image));
-    return kDone;
+  if (flags.directory.empty() && flags.file.empty()) {
+    throw UsageError("where from? -D takes the name of a directory, -i that of a file");
   }
-  // Where SIGCHLD is ignored, children vanish without having been waited for.
-  ::signal(SIGCHLD, SIG_DFL);
   note_termination_signals();
-  const pid_t root = restore_tree(image, flags);
+  pid_t root = 0;
+  {
+    Source source(flags);
+    if (flags.plan) {
+      print_out(describe_plan(source.image()));
+      return kDone;
+    }
+    // Where SIGCHLD is ignored, children vanish without having been waited for.
+    ::signal(SIGCHLD, SIG_DFL);
+    try {
+      root = restore_tree(source, flags);
+    } catch (...) {
+      source.tell_what_is_kept();
+      throw;
+    }
+    source.restored();
+  }
   return flags.detach ? kDone : wait_and_forward_signals(root);
 }
 

@@ -20,8 +20,10 @@
 #include "dump/private_pages.h"
 #include "dump/task_tree.h"
 #include "dump/terminal.h"
+#include "images-format/stream_sink.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/log.h"
 #include "kernel/ptrace.h"
 #include "plan/plan.h"
 
@@ -45,6 +47,39 @@ void raise_descriptor_limit() {
   }
 }
 
+std::unique_ptr<CheckpointWriter> make_stream_writer(const DumpOptions& options,
+                                                     const DumpCallbacks& callbacks) {
+  if (callbacks.complete) {
+    throw error("a checkpoint that is written to a stream can't be taken back");
+  }
+  const Delivery delivery = delivery_of(options.stream);
+  if (options.after == DumpOptions::After::Kill && delivery == Delivery::Unknown) {
+    throw Error(
+        fmt::format("{} is a device: nobody can tell what becomes of a checkpoint that is written to it",
+                    options.file),
+        0, "write it to a file or a pipe, or leave the tree running or stopped");
+  }
+  if (options.after == DumpOptions::After::Kill && delivery == Delivery::Sent) {
+    log::warning(
+        "the tree is ended when the other host's kernel has the checkpoint; whether somebody reads it "
+        "there can't be known");
+  }
+  return CheckpointWriter::create_stream(options.stream, options.file, options.writer);
+}
+
+std::unique_ptr<CheckpointWriter> make_writer(const DumpOptions& options, const DumpCallbacks& callbacks) {
+  if (options.stream >= 0) {
+    return make_stream_writer(options, callbacks);
+  }
+  if (!options.file.empty()) {
+    return CheckpointWriter::create_file(options.file, options.writer);
+  }
+  if (options.directory_fd >= 0) {
+    return CheckpointWriter::create_in_directory(options.directory_fd, options.directory, options.writer);
+  }
+  return CheckpointWriter::create_directory(options.directory, options.writer);
+}
+
 /// One dump. What takes time and can be done while the tree still runs is done
 /// by the constructor.
 class Dump {
@@ -54,10 +89,7 @@ class Dump {
         callbacks_(callbacks),
         header_(describe_machine()),
         namespaces_(read_namespaces(::getpid(), ::gettid()), options),
-        writer_(options.directory_fd >= 0
-                    ? CheckpointWriter::create_in_directory(options.directory_fd, options.directory,
-                                                            options.writer)
-                    : CheckpointWriter::create_directory(options.directory, options.writer)),
+        writer_(make_writer(options, callbacks)),
         workers_(options.workers != 0 ? options.workers : cpus()),
         copier_(writer_->pages(), workers_),
         mappings_(files_, shared_memory_),

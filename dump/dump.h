@@ -20,6 +20,13 @@ struct DumpOptions {
   /// A directory that the caller holds open, or -1. If given, the checkpoint's files are made in it, and
   /// `directory` only names it in errors.
   int directory_fd = -1;
+  std::string file;  // if given: one file of this name instead of a directory
+  /// If not -1: a pipe, a socket or an open file to which the checkpoint is written instead, in the form of
+  /// one file. The tree is ended only when the kernel tells that the reader has taken all of it; where it
+  /// can't tell, the tree must be left (`after`). Until then it stands still, also where it is to run on,
+  /// since its memory isn't kept anywhere meanwhile. A slow reader makes that long. `file` only names it in
+  /// errors.
+  int stream = -1;
   enum class After { Kill, LeaveRunning, LeaveStopped };
   After after = After::Kill;  // what becomes of the tree once the checkpoint is complete
   /// Resources that aren't kept, of kinds that are told by inode numbers: namespaces, and pipes whose other
@@ -52,7 +59,8 @@ struct DumpCallbacks {
   /// Every thread stands still; nothing has been read yet. An exception abandons the dump.
   std::function<void()> frozen;
   /// The checkpoint is complete and bears its name; the tree still stands still (also where it is to run on:
-  /// it runs on later for that). An exception takes the checkpoint back and abandons the dump.
+  /// it runs on later for that). An exception takes the checkpoint back and abandons the dump. Not together
+  /// with `stream`, which can't be taken back.
   std::function<void()> complete;
 };
 

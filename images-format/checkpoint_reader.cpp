@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "images-format/frame.h"
@@ -18,7 +20,7 @@ namespace godwit {
 namespace {
 
 constexpr const char* kDamaged = "the checkpoint is damaged";
-constexpr const char* kNoCheckpoint = "a checkpoint is a directory that a dump has made";
+constexpr const char* kNoCheckpoint = "a checkpoint is a directory or a file that a dump has made";
 
 Record parse(const Frame& frame, size_t index) {
   const RecordKind* kind = find_record_kind(frame.type);
@@ -66,6 +68,63 @@ Metadata read_metadata(ByteSource& source) {
     metadata.records.push_back(std::move(record));
   }
   throw Error("it has no closing frame", 0, "the checkpoint is incomplete");
+}
+
+/// Bytes read; fewer than asked for only at the end.
+size_t read_at(int fd, std::span<std::byte> out, uint64_t offset, const std::string& name) {
+  size_t used = 0;
+  while (used < out.size()) {
+    const ssize_t got = ::pread(fd, out.data() + used, out.size() - used, static_cast<off_t>(offset + used));
+    if (got < 0 && errno != EINTR) {
+      throw errno_error("cannot read {}", name);
+    }
+    if (got == 0) {
+      break;
+    }
+    used += got > 0 ? static_cast<size_t>(got) : 0;
+  }
+  return used;
+}
+
+/// A file of sections that is all there.
+class FileSections final : public SectionSource {
+ public:
+  FileSections(int fd, const std::string& path) : fd_(fd), path_(path) {
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) {
+      throw errno_error("cannot stat it");
+    }
+    size_ = static_cast<uint64_t>(status.st_size);
+  }
+
+  size_t read(std::span<std::byte> out) override {
+    const size_t got = read_at(fd_, out, at_, path_);
+    at_ += got;
+    return got;
+  }
+
+  void pass(uint64_t bytes) override {
+    if (bytes > size_ - std::min(at_, size_)) {
+      throw Error("it ends inside a section", 0, "the checkpoint is incomplete");
+    }
+    at_ += bytes;
+  }
+
+ private:
+  int fd_;
+  const std::string& path_;
+  uint64_t size_ = 0;
+  uint64_t at_ = 0;
+};
+
+void check_padding(int fd, const std::string& path, const SectionLayout& layout) {
+  const uint64_t from = layout.metadata_offset + layout.metadata_bytes;
+  std::array<std::byte, kPageSize> page;
+  const auto padding = std::span(page).first(layout.end_offset - from);
+  if (read_at(fd, padding, from, path) != padding.size() ||
+      std::any_of(padding.begin(), padding.end(), [](std::byte b) { return b != std::byte{0}; })) {
+    throw Error("the padding of its metadata isn't zero", 0, kDamaged);
+  }
 }
 
 Fd open_regular(int directory, const std::string& name) {
@@ -116,6 +175,46 @@ std::vector<Fd> open_payload(int directory) {
 }
 
 }  // namespace
+
+CheckpointImage CheckpointImage::open(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || S_ISDIR(status.st_mode)) {
+    return open_directory(path);
+  }
+  const auto in_context = [&](Error e) { return std::move(e).in("checkpoint " + path); };
+  // O_NONBLOCK: if it is a FIFO by now, that must not hold us up.
+  Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!file) {
+    throw in_context(errno_error("cannot open it"));
+  }
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    throw in_context(Error("it is neither a directory nor a file", 0, kNoCheckpoint));
+  }
+  return open_file(std::move(file), path);
+}
+
+CheckpointImage CheckpointImage::open_file(Fd file, const std::string& path) {
+  SectionLayout layout = with_context([&] { return fmt::format("checkpoint {}", path); },
+                                      [&] {
+                                        FileSections sections(file.get(), path);
+                                        SectionLayout found = read_layout(sections);
+                                        read_end(sections, found);
+                                        check_nothing_follows(sections);
+                                        return found;
+                                      });
+  return open_sections(std::move(file), path, std::move(layout));
+}
+
+CheckpointImage CheckpointImage::open_sections(Fd file, const std::string& path, SectionLayout layout) {
+  return with_context(
+      [&] { return fmt::format("checkpoint {}", path); },
+      [&] {
+        check_padding(file.get(), path, layout);
+        FdSource source(file.get(), path, layout.metadata_offset, layout.metadata_bytes);
+        const PayloadSizes sizes = {layout.payload_bytes};
+        return read(source, std::make_unique<PayloadReader>(std::move(file), path, std::move(layout)), sizes);
+      });
+}
 
 CheckpointImage CheckpointImage::open_directory(const std::string& path) {
   const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

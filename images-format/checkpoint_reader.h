@@ -9,6 +9,8 @@
 #include "images-format/checkpoint.pb.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
+#include "images-format/section.h"
+#include "kernel/fd.h"
 
 namespace godwit {
 
@@ -16,11 +18,20 @@ namespace godwit {
 /// and every reference from record to record (see validate.h). Pages are checked as they are read.
 class CheckpointImage {
  public:
-  /// Throws Error for anything that isn't a complete, well-formed checkpoint of a known version.
+  /// A directory or a file. Throws Error for anything that isn't a complete, well-formed checkpoint of a
+  /// known version.
+  [[nodiscard]] static CheckpointImage open(const std::string& path);
+
   [[nodiscard]] static CheckpointImage open_directory(const std::string& path);
 
   /// The same of a directory that the caller holds open (O_PATH suffices). `path` stands in errors.
   [[nodiscard]] static CheckpointImage open_directory(int directory, const std::string& path);
+
+  /// The same of one file: `file` may be read anywhere.
+  [[nodiscard]] static CheckpointImage open_file(Fd file, const std::string& path);
+
+  /// The same of a file of which `layout` says what is where, and in which nothing stands behind that.
+  [[nodiscard]] static CheckpointImage open_sections(Fd file, const std::string& path, SectionLayout layout);
 
   /// The same from any source: `frames` has the metadata, `pages` the payload, whose files are so long.
   [[nodiscard]] static CheckpointImage read(ByteSource& frames, std::unique_ptr<PageSource> pages,

@@ -1,11 +1,11 @@
 #include "images-format/checkpoint_writer.h"
 
 #include <sys/random.h>
-#include <unistd.h>
 
 #include <numeric>
 
 #include "images-format/checkpoint.pb.h"
+#include "images-format/checkpoint_output.h"
 #include "images-format/frame.h"
 #include "images-format/given_directory.h"
 #include "images-format/partial_directory.h"
@@ -35,20 +35,9 @@ image::Checkpoint complete_header(image::Checkpoint header) {
   return header;
 }
 
-void sync_file(int fd, const std::string& name) {
-  if (::fsync(fd) != 0) {
-    throw errno_error("cannot sync {}", name);
-  }
-}
-
-class DirectoryWriter final : public CheckpointWriter {
+class Writer final : public CheckpointWriter {
  public:
-  DirectoryWriter(std::unique_ptr<CheckpointDirectory> directory, const WriterOptions& options)
-      : sync_(options.sync),
-        directory_(std::move(directory)),
-        metadata_(directory_->create_file(kMetadataFile)),
-        payload_([this](size_t index) { return directory_->create_file(payload_file(index)); },
-                 directory_->path(), options.codec) {}
+  explicit Writer(std::unique_ptr<CheckpointOutput> output) : output_(std::move(output)) {}
 
   void add(const google::protobuf::Message& record) override {
     const RecordType type = record_type_of(record);
@@ -66,31 +55,22 @@ class DirectoryWriter final : public CheckpointWriter {
     frames_.add(record);
   }
 
-  PageSink& pages() override { return payload_; }
+  PageSink& pages() override { return output_->pages(); }
 
   void commit() override {
     if (!has_header_) {
       throw error("the checkpoint has no header");
     }
     // Readers refuse pages that no index mentions: say so while the tree still lives.
-    const PayloadSizes sizes = payload_.sizes();
+    const PayloadSizes sizes = output_->sizes();
     const uint64_t written = std::accumulate(sizes.begin(), sizes.end(), uint64_t{0});
     if (indexed_bytes_ != written) {
       throw error("{} bytes of pages were written, but {} are indexed", written, indexed_bytes_);
     }
-    const std::string name = directory_->path() + "/" + kMetadataFile;
-    FdSink sink(metadata_.get(), name);
-    frames_.close(sizes, sink);
-    if (sync_) {
-      for (size_t i = 0; i < sizes.size(); ++i) {
-        sync_file(payload_.fd(i), directory_->path() + "/" + payload_file(i));
-      }
-      sync_file(metadata_.get(), name);
-    }
-    directory_->publish(sync_);
+    output_->finish(frames_.close(sizes));
   }
 
-  void retract() noexcept override { directory_->retract(); }
+  void retract() noexcept override { output_->retract(); }
 
  private:
   void count_blocks(const image::MemoryObject& object) {
@@ -99,32 +79,42 @@ class DirectoryWriter final : public CheckpointWriter {
     }
   }
 
-  bool sync_;
   bool has_header_ = false;
   uint64_t indexed_bytes_ = 0;
-  std::unique_ptr<CheckpointDirectory> directory_;
-  Fd metadata_;
-  PayloadWriter payload_;
+  std::unique_ptr<CheckpointOutput> output_;
   FrameWriter frames_;
 };
+
+/// `what` is named in front of what goes wrong.
+template <typename MakeOutput>
+std::unique_ptr<CheckpointWriter> make_writer(const std::string& what, MakeOutput make_output) {
+  return with_context([&] { return fmt::format("checkpoint {}", what); },
+                      [&] { return std::make_unique<Writer>(make_output()); });
+}
 
 }  // namespace
 
 std::unique_ptr<CheckpointWriter> CheckpointWriter::create_directory(const std::string& path,
                                                                      const WriterOptions& options) {
-  return with_context(
-      [&] { return fmt::format("checkpoint {}", path); },
-      [&] { return std::make_unique<DirectoryWriter>(std::make_unique<PartialDirectory>(path), options); });
+  return make_writer(path,
+                     [&] { return output_to_directory(std::make_unique<PartialDirectory>(path), options); });
 }
 
 std::unique_ptr<CheckpointWriter> CheckpointWriter::create_in_directory(int directory,
                                                                         const std::string& path,
                                                                         const WriterOptions& options) {
-  return with_context([&] { return fmt::format("checkpoint {}", path); },
-                      [&] {
-                        return std::make_unique<DirectoryWriter>(
-                            std::make_unique<GivenDirectory>(directory, path), options);
-                      });
+  return make_writer(
+      path, [&] { return output_to_directory(std::make_unique<GivenDirectory>(directory, path), options); });
+}
+
+std::unique_ptr<CheckpointWriter> CheckpointWriter::create_file(const std::string& path,
+                                                                const WriterOptions& options) {
+  return make_writer(path, [&] { return output_to_file(path, options); });
+}
+
+std::unique_ptr<CheckpointWriter> CheckpointWriter::create_stream(int fd, const std::string& name,
+                                                                  const WriterOptions& options) {
+  return make_writer(name, [&] { return output_to_stream(fd, name, options); });
 }
 
 }  // namespace godwit

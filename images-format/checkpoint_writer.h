@@ -13,10 +13,10 @@ struct WriterOptions {
   bool sync = true;  // fsync before the checkpoint gets its name
 };
 
-/// Writes one checkpoint: records in any order, the image::Checkpoint first. It knows only a byte
-/// sink for the frames and a page sink for the payload; what these are is the factory's affair.
+/// Writes one checkpoint: records in any order, the image::Checkpoint first. Where frames and pages go is the
+/// factory's affair (images-format/checkpoint_output.h).
 ///
-/// A directory is written beside its final name and renamed when complete. Without `commit` the
+/// A directory or file is written beside its final name and renamed when complete. Without `commit` the
 /// destructor removes all that was written. What an earlier writer left there when it was killed is
 /// removed (nobody holds its lock).
 class CheckpointWriter {
@@ -31,6 +31,14 @@ class CheckpointWriter {
   [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_in_directory(int directory,
                                                                              const std::string& path,
                                                                              const WriterOptions& options);
+  /// One file. Throws Error if anything has the name `path`, or it can't be made.
+  [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_file(const std::string& path,
+                                                                     const WriterOptions& options);
+  /// The same bytes, or nearly, to a pipe, a socket or an open file, which stays the caller's. `name` stands
+  /// in errors. Nothing of it is a checkpoint until `commit`, which returns when the reader has taken all, as
+  /// far as that can be known (images-format/stream_sink.h), and can't be undone.
+  [[nodiscard]] static std::unique_ptr<CheckpointWriter> create_stream(int fd, const std::string& name,
+                                                                       const WriterOptions& options);
   virtual ~CheckpointWriter() = default;
 
   /// Not thread-safe. Throws Error. The writer itself fills an image::Checkpoint's format_version,

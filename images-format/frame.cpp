@@ -38,19 +38,6 @@ uint64_t frame_checksum(uint32_t type, std::span<const std::byte> payload) {
   return hash_bytes(payload, type);
 }
 
-/// Bytes read; fewer than asked for only at the end of the source.
-size_t read_fully(ByteSource& source, std::span<std::byte> out) {
-  size_t used = 0;
-  while (used < out.size()) {
-    const size_t got = source.read(out.subspan(used));
-    if (got == 0) {
-      break;
-    }
-    used += got;
-  }
-  return used;
-}
-
 std::vector<std::byte> read_payload(ByteSource& source, size_t length) {
   constexpr size_t kFirstStep = 1024UL * 1024;
   std::vector<std::byte> payload;
@@ -104,13 +91,13 @@ void FrameWriter::add(const google::protobuf::Message& record) {
   checksums_.push_back(header.checksum);
 }
 
-void FrameWriter::close(const PayloadSizes& payload_sizes, ByteSink& sink) {
+std::span<const std::byte> FrameWriter::close(const PayloadSizes& payload_sizes) {
   image::Closing closing;
   closing.set_frames(checksums_.size());
   closing.set_metadata_hash(hash_checksums(checksums_));
   closing.mutable_payload_bytes()->Assign(payload_sizes.begin(), payload_sizes.end());
   add(closing);
-  sink.write(std::as_bytes(std::span(bytes_)));
+  return std::as_bytes(std::span(bytes_));
 }
 
 FrameReader::FrameReader(ByteSource& source) : source_(source) {

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "images-format/byte_sink.h"
 #include "images-format/byte_source.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
@@ -31,8 +30,8 @@ class FrameWriter {
   FrameWriter();
   /// Throws Error for a record that is too long.
   void add(const google::protobuf::Message& record);
-  /// Adds the closing frame and writes everything. Throws Error.
-  void close(const PayloadSizes& payload_sizes, ByteSink& sink);
+  /// Adds the closing frame. Returns everything, from the magic on. Once. Throws Error.
+  [[nodiscard]] std::span<const std::byte> close(const PayloadSizes& payload_sizes);
 
  private:
   std::string bytes_;

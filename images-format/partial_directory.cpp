@@ -3,26 +3,20 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <climits>
-#include <cstdlib>
 #include <memory>
 #include <string_view>
 #include <vector>
 
 #include "images-format/page_store.h"
+#include "images-format/partial_name.h"
 #include "kernel/error.h"
 
 namespace godwit {
 
 namespace {
-
-constexpr std::string_view kPartial = ".partial-";
-constexpr std::string_view kSuffixLetters = "abcdefghijklmnopqrstuvwxyz012345";
-constexpr size_t kSuffixLength = 6;
 
 void remove_directory(int parent, const std::string& name, int directory) {
   ::unlinkat(directory, kMetadataFile, 0);
@@ -30,13 +24,6 @@ void remove_directory(int parent, const std::string& name, int directory) {
     ::unlinkat(directory, payload_file(i).c_str(), 0);
   }
   ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
-}
-
-/// `name` was made up by a writer of `final_name`, and is nobody else's.
-bool is_partial_name(std::string_view name, const std::string& final_name) {
-  const std::string prefix = final_name + std::string(kPartial);
-  return name.size() == prefix.size() + kSuffixLength && name.starts_with(prefix) &&
-         name.find_first_not_of(kSuffixLetters, prefix.size()) == std::string_view::npos;
 }
 
 /// Removes what killed writers of `name` have left. What can't be removed stays: it is in nobody's way.
@@ -50,39 +37,6 @@ void remove_stale(int parent, const std::string& parent_path, const std::string&
       remove_directory(parent, entry, directory.get());
     }
   }
-}
-
-std::string random_suffix() {
-  unsigned char random[kSuffixLength];
-  if (::getrandom(random, sizeof(random), 0) != sizeof(random)) {
-    throw errno_error("cannot get random bytes");
-  }
-  std::string suffix;
-  for (const unsigned char byte : random) {
-    suffix += kSuffixLetters[byte % kSuffixLetters.size()];
-  }
-  return suffix;
-}
-
-/// Without links and dots where the directory exists: "." has no name that a rename could give.
-std::string final_path(const std::string& path) {
-  if (const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), ::free);
-      real != nullptr) {
-    return real.get();
-  }
-  if (errno != ENOENT) {
-    throw errno_error("cannot use {}", path);
-  }
-  std::string trimmed = path;
-  while (trimmed.size() > 1 && trimmed.ends_with('/')) {
-    trimmed.pop_back();
-  }
-  return trimmed;
-}
-
-bool is_gone(int directory) {
-  struct stat status {};
-  return ::fstat(directory, &status) != 0 || status.st_nlink == 0;
 }
 
 /// An empty directory that has the final name is replaced by the checkpoint; anything else is refused.
@@ -135,13 +89,9 @@ std::string payload_file(size_t index) {
 }
 
 PartialDirectory::PartialDirectory(const std::string& path) {
-  const std::string full = final_path(path);
-  const size_t slash = full.rfind('/');
-  final_name_ = slash == std::string::npos ? full : full.substr(slash + 1);
-  parent_path_ = slash == std::string::npos ? "." : slash == 0 ? "/" : full.substr(0, slash);
-  if (final_name_.empty() || final_name_ == "." || final_name_ == "..") {
-    throw error("'{}' can't be the name of a checkpoint", path);
-  }
+  FinalName final = final_name(path);
+  final_name_ = std::move(final.name);
+  parent_path_ = std::move(final.parent);
   parent_ = open_file(parent_path_, O_RDONLY | O_DIRECTORY);
   check_replaceable(parent_.get(), final_name_, path);
   remove_stale(parent_.get(), parent_path_, final_name_);
@@ -150,7 +100,7 @@ PartialDirectory::PartialDirectory(const std::string& path) {
 
 void PartialDirectory::make() {
   for (;;) {
-    partial_name_ = final_name_ + std::string(kPartial) + random_suffix();
+    partial_name_ = make_partial_name(final_name_);
     if (::mkdirat(parent_.get(), partial_name_.c_str(), 0700) != 0) {
       if (errno == EEXIST) {
         continue;

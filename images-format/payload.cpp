@@ -60,14 +60,15 @@ std::span<const std::byte> compress(std::span<const std::byte> pages, size_t& st
   return padded;
 }
 
-void write_at(int fd, std::span<const std::byte> data, uint64_t offset, const std::string& name) {
+void write_at(int fd, std::span<const std::byte> data, uint64_t offset,
+              const std::function<std::string()>& name) {
   while (!data.empty()) {
     const ssize_t put = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
     if (put < 0) {
       if (errno == EINTR) {
         continue;
       }
-      throw errno_error("cannot write {}", name);
+      throw errno_error("cannot write {}", name());
     }
     data = data.subspan(static_cast<size_t>(put));
     offset += static_cast<uint64_t>(put);
@@ -81,13 +82,32 @@ Error damaged_block(const image::PageBlock& block, const char* what) {
 
 }  // namespace
 
-PayloadWriter::PayloadWriter(CreateFile create, std::string directory, image::PageBlock::Codec codec)
-    : create_(std::move(create)), directory_(std::move(directory)), codec_(codec) {
+std::span<const std::byte> pack_block(std::span<const std::byte> pages, image::PageBlock::Codec codec,
+                                      image::PageBlock& block) {
+  if (pages.empty() || pages.size() > kBlockBytes || pages.size() % kPageSize != 0) {
+    throw error("a block of {} bytes isn't 1 to {} pages", pages.size(), kPagesPerBlock);
+  }
+  block.set_pages(static_cast<uint32_t>(pages.size() / kPageSize));
+  std::span<const std::byte> stored = pages;
+  size_t stored_bytes = pages.size();
+  if (codec == image::PageBlock::ZSTD) {
+    if (const auto compressed = compress(pages, stored_bytes); !compressed.empty()) {
+      stored = compressed;
+      block.set_codec(image::PageBlock::ZSTD);
+    }
+  }
+  block.set_stored_bytes(static_cast<uint32_t>(stored_bytes));
+  block.set_hash(hash_bytes(stored.first(stored_bytes)));
+  return stored;
+}
+
+PayloadWriter::PayloadWriter(Files files, image::PageBlock::Codec codec)
+    : how_(std::move(files)), codec_(codec) {
   add_file();
 }
 
 void PayloadWriter::add_file() {
-  files_.push_back({.fd = create_(files_.size())});
+  files_.push_back({.fd = how_.create(files_.size())});
 }
 
 PayloadSizes PayloadWriter::sizes() const {
@@ -102,7 +122,7 @@ PayloadSizes PayloadWriter::sizes() const {
 PayloadWriter::Place PayloadWriter::take_place(size_t bytes) {
   const std::lock_guard guard(lock_);
   auto file = std::ranges::find(files_, false, &File::busy);
-  if (file == files_.end() && files_.size() < kMaxPayloadFiles) {
+  if (file == files_.end() && files_.size() < how_.most) {
     add_file();
     file = files_.end() - 1;
   } else if (file == files_.end()) {
@@ -120,38 +140,48 @@ void PayloadWriter::give_back(const Place& place) {
 }
 
 image::PageBlock PayloadWriter::write_block(std::span<const std::byte> pages) {
-  if (pages.empty() || pages.size() > kBlockBytes || pages.size() % kPageSize != 0) {
-    throw error("a block of {} bytes isn't 1 to {} pages", pages.size(), kPagesPerBlock);
-  }
   image::PageBlock block;
-  block.set_pages(static_cast<uint32_t>(pages.size() / kPageSize));
-  std::span<const std::byte> stored = pages;
-  size_t stored_bytes = pages.size();
-  if (codec_ == image::PageBlock::ZSTD) {
-    if (const auto compressed = compress(pages, stored_bytes); !compressed.empty()) {
-      stored = compressed;
-      block.set_codec(image::PageBlock::ZSTD);
-    }
-  }
-  block.set_stored_bytes(static_cast<uint32_t>(stored_bytes));
-  block.set_hash(hash_bytes(stored.first(stored_bytes)));
+  const std::span<const std::byte> stored = pack_block(pages, codec_, block);
   const Place place = take_place(stored.size());
   block.set_file(static_cast<uint32_t>(place.file));
   block.set_offset(place.offset);
-  write_at(place.fd, stored, place.offset, directory_ + "/" + payload_file(place.file));
+  write_at(place.fd, stored, how_.start + place.offset, [&] { return how_.name(place.file); });
   give_back(place);
   return block;
 }
 
 PayloadReader::PayloadReader(std::vector<Fd> files, std::string directory)
-    : files_(std::move(files)), directory_(std::move(directory)) {
+    : files_(std::move(files)), path_(std::move(directory)) {
   for (const Fd& file : files_) {
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) {
-      throw errno_error("cannot stat {}/{}", directory_, payload_file(sizes_.size()));
+      throw errno_error("cannot stat {}", name(sizes_.size()));
     }
     sizes_.push_back(static_cast<uint64_t>(status.st_size));
   }
+}
+
+PayloadReader::PayloadReader(Fd file, std::string path, SectionLayout layout)
+    : path_(std::move(path)), sizes_{layout.payload_bytes}, pieces_(std::move(layout.payload)) {
+  files_.push_back(std::move(file));
+}
+
+std::string PayloadReader::name(size_t file) const {
+  return pieces_.empty() ? path_ + "/" + payload_file(file) : path_;
+}
+
+/// Where the block begins in its file.
+uint64_t PayloadReader::place_of(const image::PageBlock& block) const {
+  if (pieces_.empty()) {
+    return block.offset();
+  }
+  // check_block has found it to lie within them all.
+  const auto piece = std::ranges::upper_bound(pieces_, block.offset(), {}, &PayloadPiece::payload_offset) - 1;
+  const uint64_t in_piece = block.offset() - piece->payload_offset;
+  if (padded_bytes(block.stored_bytes()) > piece->bytes - in_piece) {
+    throw damaged_block(block, "it isn't in one piece");
+  }
+  return piece->file_offset + in_piece;
 }
 
 void PayloadReader::read_at(size_t file, uint64_t offset, std::span<std::byte> out) const {
@@ -161,10 +191,10 @@ void PayloadReader::read_at(size_t file, uint64_t offset, std::span<std::byte> o
       if (errno == EINTR) {
         continue;
       }
-      throw errno_error("cannot read {}/{}", directory_, payload_file(file));
+      throw errno_error("cannot read {}", name(file));
     }
     if (got == 0) {
-      throw Error(fmt::format("{}/{} ends at {:#x}", directory_, payload_file(file), offset), 0, kDamaged);
+      throw Error(fmt::format("{} ends at {:#x}", name(file), offset), 0, kDamaged);
     }
     out = out.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
@@ -179,7 +209,7 @@ void PayloadReader::read_block(const image::PageBlock& block, std::span<std::byt
   } else if (out.size() != block.pages() * kPageSize) {
     throw damaged_block(block, "it is read into memory of another size");
   }
-  read_at(block.file(), block.offset(), stored);
+  read_at(block.file(), place_of(block), stored);
   unpack_block(block, stored, out);
 }
 

@@ -9,6 +9,7 @@
 
 #include "images-format/checkpoint_writer.h"
 #include "images-format/page_store.h"
+#include "images-format/section.h"
 #include "kernel/fd.h"
 
 namespace godwit {
@@ -23,11 +24,14 @@ namespace godwit {
 /// (inode lock); where one suffices there is one.
 class PayloadWriter final : public PageSink {
  public:
-  /// Makes the file of that number. May throw Error.
-  using CreateFile = std::function<Fd(size_t index)>;
+  struct Files {
+    std::function<Fd(size_t index)> create;         // makes the file of that number; may throw Error
+    std::function<std::string(size_t index)> name;  // for errors
+    size_t most = kMaxPayloadFiles;
+    uint64_t start = 0;  // where in a file the payload begins
+  };
 
-  /// `directory` stands in errors.
-  PayloadWriter(CreateFile create, std::string directory, image::PageBlock::Codec codec);
+  PayloadWriter(Files files, image::PageBlock::Codec codec);
 
   image::PageBlock write_block(std::span<const std::byte> pages) override;
 
@@ -52,31 +56,41 @@ class PayloadWriter final : public PageSink {
   void give_back(const Place& place);
   void add_file();
 
-  CreateFile create_;
-  std::string directory_;
+  Files how_;
   image::PageBlock::Codec codec_;
   std::mutex lock_;  // of the files
   std::vector<File> files_;
 };
 
-/// Reads the payload from its files.
+/// Reads the payload from its files, or from the one file that it lies in, piece by piece.
 class PayloadReader final : public PageSource {
  public:
   /// `files` has at least one; `directory` stands in errors. Throws Error.
   PayloadReader(std::vector<Fd> files, std::string directory);
+  /// `file` has these pieces of the payload, which fill it.
+  PayloadReader(Fd file, std::string path, SectionLayout layout);
 
   void read_block(const image::PageBlock& block, std::span<std::byte> out) const override;
 
-  /// Lengths of the files when they were opened.
+  /// Lengths of the payload's files when they were opened.
   [[nodiscard]] const PayloadSizes& sizes() const { return sizes_; }
 
  private:
   void read_at(size_t file, uint64_t offset, std::span<std::byte> out) const;
+  [[nodiscard]] uint64_t place_of(const image::PageBlock& block) const;
+  [[nodiscard]] std::string name(size_t file) const;
 
   std::vector<Fd> files_;
-  std::string directory_;
+  std::string path_;
   PayloadSizes sizes_;
+  std::vector<PayloadPiece> pieces_;  // of the one file; empty: the payload has files of its own
 };
+
+/// Fills in `block` all but its place. Returns what is to be stored for it, whole pages, which lie in `pages`
+/// or in memory of this thread that the next call uses again. Throws Error unless these are 1 to
+/// kPagesPerBlock pages.
+[[nodiscard]] std::span<const std::byte> pack_block(std::span<const std::byte> pages,
+                                                    image::PageBlock::Codec codec, image::PageBlock& block);
 
 /// Throws Error unless the block lies within a payload of these sizes, on whole pages, and its own sizes
 /// agree with each other.

@@ -110,6 +110,9 @@ class Restore {
       throw error("a terminal of the tree has lost its other end")
           .hint("restore it through the runtime that it was dumped through");
     }
+    if (callbacks_.planned) {
+      callbacks_.planned();
+    }
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
     if (!plan_.root_namespaces.empty()) {

@@ -30,6 +30,9 @@ struct RestoreProgress {
 
 struct RestoreCallbacks {
   std::function<void(const RestoreProgress&)> progress;
+  /// All has been checked that can be without making a process; whether pids are free has not. An exception
+  /// abandons the restore.
+  std::function<void()> planned;
   /// The root exists, in its namespaces, and waits; nothing else of the tree does. An exception abandons the
   /// restore.
   std::function<void(pid_t root)> created;

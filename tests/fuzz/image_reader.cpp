@@ -19,14 +19,6 @@ namespace {
 constexpr size_t kStreamHeader = 16;
 constexpr size_t kFrameHeader = 16;
 
-class VectorSink final : public ByteSink {
- public:
-  void write(std::span<const std::byte> data) override {
-    bytes.insert(bytes.end(), data.begin(), data.end());
-  }
-  std::vector<std::byte> bytes;
-};
-
 void append_frame(std::vector<std::byte>& out, uint32_t type, std::span<const std::byte> payload) {
   const auto length = static_cast<uint32_t>(payload.size());
   const uint64_t checksum = hash_bytes(payload, type);
@@ -87,9 +79,8 @@ std::vector<std::byte> sample_frames() {
   for (const Record& record : sample_records(pages)) {
     writer.add(*record.message);
   }
-  VectorSink sink;
-  writer.close({pages.bytes().size()}, sink);
-  return std::move(sink.bytes);
+  const auto bytes = writer.close({pages.bytes().size()});
+  return {bytes.begin(), bytes.end()};
 }
 
 bool read_hostile_image(std::span<const std::byte> frames) {

@@ -70,8 +70,7 @@ class GivenDirectoryTest : public testing::Test {
       frames.add(*record.message);
     }
     const Fd file = open_file(path, O_WRONLY | O_TRUNC);
-    FdSink sink(file.get(), path);
-    frames.close({std::filesystem::file_size(directory_ / "pages"), 0}, sink);
+    write_all(file.get(), frames.close({std::filesystem::file_size(directory_ / "pages"), 0}), path);
     std::ofstream(directory_ / "pages-2");
   }
   [[nodiscard]] bool is_older() const {

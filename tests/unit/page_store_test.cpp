@@ -110,11 +110,13 @@ TEST(MemoryIndex, ContradictionsAreRefused) {
 class Payload : public testing::TestWithParam<image::PageBlock::Codec> {
  protected:
   PayloadWriter writer() {
-    return {[this](size_t index) {
-              ++files_;
-              return open_file(directory_ / payload_file(index), O_RDWR | O_CREAT, 0600);
-            },
-            "directory", GetParam()};
+    return {{.create =
+                 [this](size_t index) {
+                   ++files_;
+                   return open_file(directory_ / payload_file(index), O_RDWR | O_CREAT, 0600);
+                 },
+             .name = payload_file},
+            GetParam()};
   }
   PayloadReader reader() {
     std::vector<Fd> files;
