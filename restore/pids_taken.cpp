@@ -1,5 +1,8 @@
 #include "restore/pids_taken.h"
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+
 #include <cerrno>
 #include <csignal>
 #include <ctime>
@@ -8,6 +11,7 @@
 #include "kernel/cancel.h"
 #include "kernel/clock.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "kernel/procfs.h"
 
 namespace godwit {
@@ -19,7 +23,7 @@ constexpr uint64_t kReapLimitNs = 2'000'000'000;
 
 /// Who has this pid, as far as it can be told: a process, or one that has ended but is still waited for.
 struct PidHolder {
-  std::string name = "a process group or session";
+  std::string name;       // empty: no process has it
   pid_t slow_parent = 0;  // of one that has ended
 };
 
@@ -38,14 +42,20 @@ PidHolder holder_of(pid_t pid) {
 }
 
 /// A process that has ended, such as one that a dump has ended a moment ago, is given until `deadline_ns` to
-/// be reaped by its parent.
+/// be reaped by its parent. When that has begun nobody has the number any more, but it is taken until the
+/// kernel has forgotten what /proc showed of its descriptors, which can take milliseconds.
 void check_pid_is_free(pid_t pid, uint64_t deadline_ns) {
   while (!is_free(pid)) {
     const PidHolder holder = holder_of(pid);
-    if (holder.slow_parent == 0) {
+    const bool late = monotonic_ns() > deadline_ns;
+    if (holder.name.empty() && late) {
+      throw Error(fmt::format("task {}: its pid is taken by a process group or session", pid), EEXIST,
+                  "end that first");
+    }
+    if (!holder.name.empty() && holder.slow_parent == 0) {
       throw Error(fmt::format("task {}: its pid is taken by {}", pid, holder.name), EEXIST, "end that first");
     }
-    if (monotonic_ns() > deadline_ns) {
+    if (!holder.name.empty() && late) {
       throw Error(
           fmt::format("task {}: its pid is taken by {}, which has ended, but process {} hasn't waited "
                       "for it",
@@ -61,7 +71,12 @@ void check_pid_is_free(pid_t pid, uint64_t deadline_ns) {
 }  // namespace
 
 bool is_free(pid_t pid) {
-  return ::kill(pid, 0) != 0 && errno == ESRCH;
+  if (::kill(pid, 0) == 0 || errno != ESRCH) {
+    return false;
+  }
+  // kill(2) looks for a process; this looks the number itself up.
+  const Fd any(::eventfd(0, EFD_CLOEXEC));
+  return !any || (::fcntl(any.get(), F_SETOWN, pid) != 0 && errno == ESRCH);
 }
 
 void check_pids_are_free(const Plan& plan) {

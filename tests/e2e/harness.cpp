@@ -210,9 +210,13 @@ Outcome godwit(std::vector<std::string> arguments, double seconds) {
   return run(arguments, seconds);
 }
 
-Outcome dump(pid_t pid, const std::string& directory, const std::vector<std::string>& extra) {
+namespace {
+
+/// `option`: -D or -o.
+Outcome dump_by(const char* option, pid_t pid, const std::string& path,
+                const std::vector<std::string>& extra) {
   const std::vector<pid_t> tree = tree_of(pid);
-  std::vector<std::string> arguments = {"dump", "-t", std::to_string(pid), "-D", directory};
+  std::vector<std::string> arguments = {"dump", "-t", std::to_string(pid), option, path};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
   Outcome outcome = godwit(arguments);
   const bool stays = std::any_of(extra.begin(), extra.end(),
@@ -224,10 +228,11 @@ Outcome dump(pid_t pid, const std::string& directory, const std::vector<std::str
   return outcome;
 }
 
-Restored restore(const std::string& directory, const std::vector<std::string>& extra) {
+/// `option`: -D or -i.
+Restored restore_by(const char* option, const std::string& path, const std::vector<std::string>& extra) {
   TemporaryDirectory scratch;
   const std::string pid_file = scratch / "pid";
-  std::vector<std::string> arguments = {"restore", "-D", directory, "--detach", "--pidfile", pid_file};
+  std::vector<std::string> arguments = {"restore", option, path, "--detach", "--pidfile", pid_file};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
   Restored restored;
   restored.outcome = godwit(arguments);
@@ -235,6 +240,24 @@ Restored restore(const std::string& directory, const std::vector<std::string>& e
     restored.root = atoi(try_read(pid_file).value_or("0").c_str());
   }
   return restored;
+}
+
+}  // namespace
+
+Outcome dump(pid_t pid, const std::string& directory, const std::vector<std::string>& extra) {
+  return dump_by("-D", pid, directory, extra);
+}
+
+Outcome dump_to_file(pid_t pid, const std::string& file, const std::vector<std::string>& extra) {
+  return dump_by("-o", pid, file, extra);
+}
+
+Restored restore(const std::string& directory, const std::vector<std::string>& extra) {
+  return restore_by("-D", directory, extra);
+}
+
+Restored restore_from_file(const std::string& file, const std::vector<std::string>& extra) {
+  return restore_by("-i", file, extra);
 }
 
 int wait_for_end(pid_t child, double seconds) {

@@ -75,6 +75,8 @@ Outcome godwit(std::vector<std::string> arguments, double seconds = 60);
 
 /// `godwit dump -t PID -D DIRECTORY EXTRA`. If it succeeds, waits until no task of the tree is left.
 Outcome dump(pid_t pid, const std::string& directory, const std::vector<std::string>& extra = {});
+/// The same by -o FILE.
+Outcome dump_to_file(pid_t pid, const std::string& file, const std::vector<std::string>& extra = {});
 
 struct Restored {
   Outcome outcome;
@@ -83,6 +85,8 @@ struct Restored {
 
 /// `godwit restore -D DIRECTORY --detach --pidfile FILE EXTRA`.
 Restored restore(const std::string& directory, const std::vector<std::string>& extra = {});
+/// The same by -i FILE.
+Restored restore_from_file(const std::string& file, const std::vector<std::string>& extra = {});
 
 /// Waits for a child of the test. Returns its status as wait(2) gives it, -1 after `seconds`.
 [[nodiscard]] int wait_for_end(pid_t child, double seconds = 30);

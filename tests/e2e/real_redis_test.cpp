@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include "kernel/error.h"
+#include "tests/e2e/pipeline.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
 
@@ -70,6 +72,23 @@ class RealRedis : public testing::Test {
   int port_ = free_port();
   pid_t root_ = 0;
 };
+
+/// Its checkpoint never touches a directory of ours.
+TEST_F(RealRedis, ServesItsKeysAgainBehindAPipe) {
+  start();
+  ASSERT_TRUE(wait_until([&] { return connected_sockets(root_) == 0; }));
+  const Snapshot before = observe_at_rest(root_);
+  const TemporaryDirectory copies;
+  const Outcome outcome = run_pipeline(
+      root_, fmt::format("GODWIT dump -t {} -o - | GODWIT restore -i - --detach", root_), copies.path());
+  ASSERT_TRUE(outcome.ok()) << outcome.words();
+  const std::vector<std::string> differences = compare_now(before, root_);
+  EXPECT_TRUE(differences.empty()) << joined(differences);
+  EXPECT_EQ(ask({"eval", kCheck, "0"}), "0\n");
+  EXPECT_EQ(ask({"get", "key:50000"}, true), "value:350000\n");
+  ask({"shutdown", "nosave"});
+  EXPECT_EQ(wait_for_end(root_), 0);
+}
 
 TEST_F(RealRedis, ServesItsKeysAgain) {
   start();
