@@ -101,14 +101,14 @@ struct Pipe {
 /// $TMPDIR is a directory of its own, so that what is left there is seen.
 class SingleFile : public testing::TestWithParam<image::PageBlock::Codec> {
  protected:
-  SingleFile() {
+  void SetUp() override {
     if (const char* set = std::getenv("TMPDIR")) {
       before_ = set;
     }
     fs::create_directory(copies_);
     ::setenv("TMPDIR", copies_.c_str(), 1);
   }
-  ~SingleFile() override { before_ ? ::setenv("TMPDIR", before_->c_str(), 1) : ::unsetenv("TMPDIR"); }
+  void TearDown() override { before_ ? ::setenv("TMPDIR", before_->c_str(), 1) : ::unsetenv("TMPDIR"); }
 
   [[nodiscard]] WriterOptions options() const { return {.codec = GetParam(), .sync = false}; }
 
