@@ -21,18 +21,18 @@ constexpr CommandText kText{
     "-t PID (-D DIR | -o FILE) [--leave-running | --leave-stopped] [--shell-job]\n"
     "                   [--external KIND[WHAT]:NAME]... [--compress zstd|none] [--no-sync] [-v] [--json]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
-    "a checkpoint: the directory DIR, or the file FILE. When that is complete the tree is ended. If "
-    "anything\n"
-    "fails, the tree runs on as it was and there is no checkpoint.\n\n"
+    "a checkpoint: the directory DIR, or the file FILE. When that is complete the tree is ended. If\n"
+    "anything fails, the tree runs on as it was and there is no checkpoint.\n\n"
     "With -o - the checkpoint goes to standard output, and what was dumped is reported on standard error.\n"
     "The tree stands still until the reader has read it to the last byte; then it is ended. If the reader\n"
-    "goes earlier, the tree runs on. What the reader has made of it by then is the reader's affair: godwit\n"
-    "restore -i - has checked all of it and keeps it until the tree runs again. If in doubt, "
-    "--leave-stopped.\n",
+    "goes earlier, the tree runs on. godwit restore -i - reads the last byte when it has checked all in\n"
+    "front of it and keeps a copy. Of other readers, such as ssh, nobody can know what they have made of it\n"
+    "by then: say --leave-stopped, and end the tree when the checkpoint is known to be safe.\n",
     "  godwit dump -t 4711 -D /var/tmp/redis                     save the tree of task 4711 and end it\n"
     "  godwit dump -t 4711 -D /var/tmp/redis --leave-running     save it; it runs on\n"
     "  godwit dump -t 4711 -o /var/tmp/redis.checkpoint          save it as one file\n"
-    "  godwit dump -t 4711 -o - | ssh there godwit restore -i - --detach\n"
+    "  godwit dump -t 4711 -o - | godwit restore -i - --detach   bring it back at once\n"
+    "  godwit dump -t 4711 -o - --leave-stopped | ssh there 'cat > redis.checkpoint'\n"
     "  godwit dump -t $(pidof top) -D /var/tmp/top --shell-job   something started from an interactive "
     "shell"};
 

@@ -169,6 +169,9 @@ int run_restore(Arguments arguments) {
   if (flags.directory.empty() && flags.file.empty()) {
     throw UsageError("where from? -D takes the name of a directory, -i that of a file");
   }
+  if (flags.file == "-" && ::isatty(STDIN_FILENO) != 0) {
+    throw UsageError("standard input is a terminal, which has no checkpoint");
+  }
   note_termination_signals();
   pid_t root = 0;
   {

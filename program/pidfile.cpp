@@ -18,6 +18,11 @@ Pidfile::Pidfile(std::string path) : path_(std::move(path)) {
     throw Error(fmt::format("{} isn't a regular file, and a pid file would take its place", path_), EEXIST,
                 "give it another name");
   }
+  const std::string directory =
+      path_.find('/') == std::string::npos ? "." : path_.substr(0, path_.rfind('/') + 1);
+  if (!path_.empty() && ::access(directory.c_str(), W_OK | X_OK) != 0) {
+    throw errno_error("cannot write a pid file to {}", directory);
+  }
 }
 
 Pidfile::~Pidfile() {

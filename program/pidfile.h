@@ -10,7 +10,7 @@ namespace godwit {
 class Pidfile {
  public:
   /// Throws Error if something other than a regular file has that name, such as /dev/stdout: it would be
-  /// replaced. An empty path is never written to.
+  /// replaced; or if nothing can be made beside it. An empty path is never written to.
   explicit Pidfile(std::string path);
   Pidfile(const Pidfile&) = delete;
   Pidfile& operator=(const Pidfile&) = delete;

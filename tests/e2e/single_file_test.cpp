@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <span>
+
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "tests/e2e/pipeline.h"
@@ -112,8 +114,9 @@ TEST_F(OneFile, AStreamIsAFile) {
 TEST_F(OneFile, AReaderThatDiesLeavesTheTreeRunning) {
   Workload workload("memory", 0);
   const Snapshot before = observe_at_rest(workload.root());
-  for (const char* reader : {"true", "head -c 1 > /dev/null", "head -c 1000000 > /dev/null",
-                             "GODWIT restore -i - --plan > /dev/null"}) {
+  for (const char* reader :
+       {"true", "head -c 1 > /dev/null", "head -c 1000000 > /dev/null",
+        "GODWIT restore -i - --plan > /dev/null", "GODWIT restore -i - --pidfile /no/directory/pid"}) {
     SCOPED_TRACE(reader);
     const Outcome outcome = dump_to(workload.root(), reader);
     EXPECT_EQ(outcome.exit_code, 1) << outcome.words();
@@ -173,6 +176,33 @@ TEST_F(OneFile, ARestoreThatFailsKeepsWhatCameThroughThePipe) {
   EXPECT_NE(outcome.output.find("kept as " + copy), std::string::npos) << outcome.words();
   EXPECT_TRUE(run({"/usr/bin/cmp", file_, copy}).ok());
   ASSERT_EQ(rename(aside.c_str(), needed.c_str()), 0);
+  const Restored again = restore_from_file(copy);
+  ASSERT_TRUE(again.outcome.ok()) << again.outcome.words();
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+/// So does one that is killed when it has read it all, but waits for the end of the dump.
+TEST_F(OneFile, ARestoreThatIsKilledKeepsWhatCameThroughThePipe) {
+  Workload workload("heartbeat", 0);
+  ASSERT_TRUE(dump_to_file(workload.root(), file_).ok());
+  const std::string fifo = images_ / "fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  LaunchOptions options;
+  options.environment.push_back("TMPDIR=" + copies_.path());
+  const pid_t restoring = launch({GODWIT_BINARY, "restore", "-i", fifo}, options);
+  const Fd to = open_file(fifo, O_WRONLY);
+  const std::string content = read_file(file_);
+  write_all(to.get(), std::as_bytes(std::span(content)).first(content.size() - 1), fifo);
+  int unread = -1;
+  EXPECT_TRUE(wait_until([&] { return ioctl(to.get(), FIONREAD, &unread) == 0 && unread == 0; }));
+  write_all(to.get(), std::as_bytes(std::span(content)).last(1), fifo);
+  EXPECT_TRUE(wait_until([&] { return ioctl(to.get(), FIONREAD, &unread) == 0 && unread == 0; }));
+  EXPECT_TRUE(descendants() == std::vector<pid_t>{restoring}) << "the stream hasn't come to its end";
+  ASSERT_EQ(kill(restoring, SIGKILL), 0);
+  EXPECT_EQ(wait_for_end(restoring), SIGKILL);
+  ASSERT_EQ(names_in(copies_.path()).size(), 1U);
+  const std::string copy = copies_ / names_in(copies_.path()).front();
+  EXPECT_TRUE(run({"/usr/bin/cmp", file_, copy}).ok());
   const Restored again = restore_from_file(copy);
   ASSERT_TRUE(again.outcome.ok()) << again.outcome.words();
   EXPECT_EQ(workload.verdict(), "pass");
