@@ -59,7 +59,7 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
       "--external", "KIND[WHAT]:NAME", flags.external,
       "Not saved: whoever restores hands it over by that name. net[INODE], ipc[...], uts[...], "
       "cgroup[...]: a namespace; mnt[MOUNTPOINT]: a mount of the tree's; pipe[INODE]: a pipe whose other "
-      "end is outside");
+      "end is outside; veth[DEVICE]: a veth pair whose other end is");
   line.option("--skip-mnt", "MOUNTPOINT", options.mounts.skip,
               "Leave out this mount of the tree's mount namespace, and all below it");
   line.option("--enable-fs", "TYPE", options.mounts.enable,
@@ -74,15 +74,15 @@ ExternalResource read_external(const std::string& text) {
   try {
     ExternalResource external = parse_external(text);
     if (!external.what.empty() && !external.name.empty() &&
-        (external.kind == "mnt" || is_external_by_inode(external.kind))) {
+        (external.kind == "mnt" || external.kind == "veth" || is_external_by_inode(external.kind))) {
       return external;
     }
   } catch (const Error&) {
     // Said below.
   }
   throw UsageError(
-      fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts, cgroup or pipe, or "
-                  "mnt[MOUNTPOINT]:NAME, not '{}'",
+      fmt::format("--external takes KIND[INODE]:NAME with the kind net, ipc, uts, cgroup or pipe, "
+                  "mnt[MOUNTPOINT]:NAME, or veth[DEVICE]:NAME, not '{}'",
                   text));
 }
 

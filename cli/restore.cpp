@@ -65,7 +65,9 @@ void add_options(CommandLine& line, Flags& flags) {
   line.option(
       "--external", "NAME=PATH", flags.external,
       "Hand over what the dump was told to be external: a namespace such as /run/netns/blue, what is to "
-      "be mounted, a FIFO, or godwit's own descriptor such as /proc/self/fd/3");
+      "be mounted, a FIFO, or godwit's own descriptor such as /proc/self/fd/3. veth[DEVICE]=OUT@BRIDGE: the "
+      "other end of a veth pair of the tree's, made here under the name OUT, a port of BRIDGE if that is "
+      "given");
   line.option("--root", "DIR", flags.root,
               "The root of the tree's mounts, if it has mounts of its own; by default where it was");
   line.flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");

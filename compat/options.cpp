@@ -65,6 +65,15 @@ void external_mount(Settings& settings, Text value) {
   }
 }
 
+/// IN=OUT@BRIDGE is another way to say veth[IN]:OUT@BRIDGE.
+void veth_pair(Settings& settings, Text value) {
+  const size_t equals = value.find('=');
+  if (equals == 0 || equals == std::string::npos || equals + 1 == value.size()) {
+    throw error("'{}' isn't IN=OUT", value);
+  }
+  settings.external.push_back(fmt::format("veth[{}]:{}", value.substr(0, equals), value.substr(equals + 1)));
+}
+
 void log_file(Settings& settings, Text value) {
   settings.log_file = value == "-" ? "" : value;
 }
@@ -98,7 +107,6 @@ constexpr Effect kNoEffect = Effect::NoEffect;
 constexpr Effect kRefused = Effect::Refused;
 
 constexpr std::string_view kSlaves = "mounts from outside become slaves of those, as they were";
-constexpr std::string_view kNoNetwork = "a veth pair whose other end is outside is refused";
 constexpr std::string_view kNoConnections = "a tree with TCP connections is refused";
 constexpr std::string_view kNoPageServer = "pages are never sent to another machine";
 
@@ -212,7 +220,9 @@ constexpr Option kTable[] = {
     {"empty_ns", "empty-ns", 0, kValue, kHonoured,
      "net only: of the network namespace nothing is kept but whether its loopback device is up",
      empty_namespaces},
-    {"veths", "veth-pair", 0, kValue, kRefused, kNoNetwork},
+    {"veths", "veth-pair", 0, kValue, kHonoured,
+     "IN=OUT or IN=OUT@BRIDGE: the end outside is made when restoring, a port of BRIDGE if that is given",
+     veth_pair},
     {"weak_sysctls", "weak-sysctls", 0, kFlag, kNoEffect,
      "of what can't be set, network settings are a warning and limits of ipc a failure in any case"},
 

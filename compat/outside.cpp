@@ -33,14 +33,15 @@ void set_outside(const Settings& settings, DumpOptions& options) {
     require_name(external.name, text);
     if (external.kind == "mnt") {
       options.mounts.external[external.what] = external.name;
-    } else if (is_external_by_inode(external.kind)) {
+    } else if (external.kind == "veth" || is_external_by_inode(external.kind)) {
       options.external.push_back(external);
     } else {
       throw error("external resource '{}' isn't supported", text);
     }
   }
-  // Clients name pipes only when they restore.
+  // Clients name pipes and devices only when they restore.
   options.external_pipes = true;
+  options.external_veths = true;
   options.empty_network = settings.empty_network;
   options.mounts.skip = settings.skipped_mounts;
   options.mounts.enable = settings.enabled_file_systems;
@@ -57,10 +58,13 @@ std::map<std::string, std::string> outside_paths(const Settings& settings) {
     if (asks_for_all_mounts(external)) {
       continue;
     }
-    if (external.kind != "mnt") {
+    if (external.kind == "veth") {
+      paths[fmt::format("veth[{}]", external.what)] = external.name;
+    } else if (external.kind == "mnt") {
+      paths[external.what] = external.name;
+    } else {
       throw error("external resource '{}' isn't supported", text);
     }
-    paths[external.what] = external.name;
   }
   for (const std::string& text : settings.inherited) {
     const ExternalResource inherited = parse_external(text);

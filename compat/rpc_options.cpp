@@ -28,6 +28,9 @@ std::string message_text(const Message& message) {
   if (const auto* inherit = dynamic_cast<const rpc::InheritFd*>(&message)) {
     return fmt::format("fd[{}]:{}", inherit->fd(), inherit->key());
   }
+  if (const auto* pair = dynamic_cast<const rpc::VethPair*>(&message)) {
+    return pair->if_in() + "=" + pair->if_out();
+  }
   if (const auto* root = dynamic_cast<const rpc::CgroupRoot*>(&message)) {
     return root->has_ctrl() ? root->ctrl() + ":" + root->path() : root->path();
   }

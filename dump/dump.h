@@ -34,6 +34,8 @@ struct DumpOptions {
   std::vector<ExternalResource> external;
   /// Any pipe whose other end is outside is external, under its own name ("pipe:[INODE]").
   bool external_pipes = false;
+  /// Any veth pair whose other end is outside is external.
+  bool external_veths = false;
   /// Of the tree's network namespace nothing is kept but whether its loopback device is up: whoever restores
   /// furnishes it.
   bool empty_network = false;

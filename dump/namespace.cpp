@@ -135,7 +135,7 @@ void NamespaceTable::collect(image::Namespace& record) {
     collect_ipc_namespace(*record.mutable_ipc());
   } else if (record.kind() == "net") {
     const EnteredNamespace entered("net", descriptor.get());
-    collect_net_namespace(*record.mutable_net(), options_.empty_network);
+    collect_net_namespace(*record.mutable_net(), options_);
   } else if (record.kind() == "mnt") {
     collect_mounts(pid);
   } else if (record.kind() == "cgroup") {

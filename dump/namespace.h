@@ -73,8 +73,8 @@ class NamespaceTable {
 /// Its limits. Refuses objects in it. The calling thread is in the namespace.
 void collect_ipc_namespace(image::IpcNamespace& record);
 
-/// Refuses what isn't kept yet, unless whoever restores will see to it (`only_loopback`). The calling thread
+/// Refuses what isn't kept yet, unless whoever restores will see to it (`empty_network`). The calling thread
 /// is in the namespace.
-void collect_net_namespace(image::NetNamespace& record, bool only_loopback);
+void collect_net_namespace(image::NetNamespace& record, const DumpOptions& options);
 
 }  // namespace godwit

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "dump/dump.h"
 #include "images-format/net.pb.h"
 #include "kernel/net_device.h"
 #include "kernel/netlink.h"
@@ -9,7 +10,8 @@
 namespace godwit {
 
 /// net_device.cpp
-void collect_net_devices(netlink::Connection& connection, image::NetNamespace& record);
+void collect_net_devices(netlink::Connection& connection, image::NetNamespace& record,
+                         const DumpOptions& options);
 
 /// net_table.cpp: addresses, routes and the like.
 void collect_net_tables(netlink::Connection& connection, image::NetNamespace& record);

@@ -50,7 +50,7 @@ void collect_settings(const std::string& who, const NetDevice::Settings& setting
 
 class Devices {
  public:
-  explicit Devices(netlink::Connection& connection) {
+  Devices(netlink::Connection& connection, const DumpOptions& options) : options_(options) {
     for (NetDevice& device : list_net_devices(connection)) {
       if (!is_fallback(device)) {
         devices_.emplace(device.index, std::move(device));
@@ -116,6 +116,10 @@ class Devices {
     }
     record.set_kind(device.kind);
     collect_settings(who, device.settings, kind->settings, *record.mutable_settings());
+    if (device.kind == "veth" && device.lower_namespace) {
+      record.set_external(name_outside(who, device));
+      return;
+    }
     if (device.kind == "veth") {
       check_peer(who, device);
     }
@@ -131,10 +135,26 @@ class Devices {
     return !device.lower_namespace && devices_.contains(device.lower);
   }
 
+  [[nodiscard]] std::string name_outside(const std::string& who, const NetDevice& device) const {
+    const auto named = std::ranges::find_if(options_.external, [&](const ExternalResource& one) {
+      return one.kind == "veth" && one.what == device.name;
+    });
+    if (named != options_.external.end() && !named->name.empty()) {
+      return named->name;
+    }
+    if (options_.external_veths) {
+      return "outside";
+    }
+    throw Error(
+        fmt::format("{} (veth), whose other end is in another network namespace, isn't supported yet", who),
+        0,
+        fmt::format("say --external veth[{}]:NAME, and at the restore what its other end is to be",
+                    device.name));
+  }
+
   void check_peer(const std::string& who, const NetDevice& device) const {
     const auto peer = devices_.find(device.lower);
-    if (device.lower_namespace || peer == devices_.end() || peer->second.kind != "veth" ||
-        peer->second.lower != device.index) {
+    if (peer == devices_.end() || peer->second.kind != "veth" || peer->second.lower != device.index) {
       throw refusal("{} (veth) whose other end is in another network namespace", who);
     }
   }
@@ -152,13 +172,15 @@ class Devices {
     collect_settings(who, device.port, bridge_port_settings(), *record.mutable_port());
   }
 
+  const DumpOptions& options_;
   std::map<uint32_t, NetDevice> devices_;
 };
 
 }  // namespace
 
-void collect_net_devices(netlink::Connection& connection, image::NetNamespace& record) {
-  Devices(connection).collect(record);
+void collect_net_devices(netlink::Connection& connection, image::NetNamespace& record,
+                         const DumpOptions& options) {
+  Devices(connection, options).collect(record);
 }
 
 }  // namespace godwit

@@ -6,15 +6,15 @@
 
 namespace godwit {
 
-void collect_net_namespace(image::NetNamespace& record, bool only_loopback) {
+void collect_net_namespace(image::NetNamespace& record, const DumpOptions& options) {
   netlink::Connection connection(NETLINK_ROUTE);
-  if (only_loopback) {
+  if (options.empty_network) {
     for (const NetDevice& device : list_net_devices(connection)) {
       record.set_loopback_up(record.loopback_up() || (device.loopback && (device.flags & IFF_UP) != 0));
     }
     return;
   }
-  collect_net_devices(connection, record);
+  collect_net_devices(connection, record, options);
   refuse_other_net_state(connection);
   collect_net_tables(connection, record);
   for_each_net_setting([&](const std::string& path, const std::string& value) {

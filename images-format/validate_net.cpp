@@ -74,7 +74,11 @@ void validate_kind(const image::NetDevice& device, const Devices& devices) {
   require(kind != nullptr, "its kind is unknown");
   require(device.index() != 1, "it has the number of the loopback device");
   validate_settings(device.settings(), kind->settings);
-  if (device.kind() == "veth") {
+  if (!device.external().empty()) {
+    require(device.kind() == "veth" && device.lower() == 0, "its other end can't be outside");
+    require(device.external().size() <= kMaxAlias && device.external().find('\0') == std::string::npos,
+            "its other end's name has {} bytes", device.external().size());
+  } else if (device.kind() == "veth") {
     const auto peer = devices.find(device.lower());
     require(peer != devices.end() && peer->second != &device && peer->second->kind() == "veth" &&
                 peer->second->lower() == device.index(),

@@ -88,7 +88,7 @@ class Maker {
   }
 
  private:
-  /// What it stands on comes first.
+  /// What it stands on comes first. Pairs with an end outside have been made there.
   void make(const image::NetDevice& device) {
     if (device.kind().empty() || !made_.insert(device.index()).second) {
       return;

@@ -24,6 +24,7 @@
 #include "restore/machine.h"
 #include "restore/memory.h"
 #include "restore/namespace.h"
+#include "restore/net_outside.h"
 #include "restore/node_script.h"
 #include "restore/pids_now.h"
 #include "restore/pids_taken.h"
@@ -146,6 +147,7 @@ class Restore {
       throw;
     }
     descriptors_.keep_bound_names();
+    outer_ends_.release();
     if (first_) {
       first_->release();
     }
@@ -188,7 +190,7 @@ class Restore {
       making.pids.pop_back();
     }
     making.sibling = options_.sibling;
-    making.from_outside = [](pid_t) {};
+    making.from_outside = [this](pid_t pid) { outer_ends_.make(plan_, options_.external, pid); };
     making.inside = [&] {
       join_external_namespaces(external);
       furnish_namespaces(plan_);
@@ -252,6 +254,7 @@ class Restore {
     report("resume", total, total);
     check_cancelled();
     terminals_.hand_over(callbacks_.terminal);
+    outer_ends_.bring_up();
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
@@ -485,6 +488,7 @@ class Restore {
   std::optional<FileOpener> files_;
   Terminals terminals_;
   Region region_;
+  OuterEnds outer_ends_;
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
   PidsNow pids_;
   std::map<uint64_t, const image::MemoryObject*> objects_;

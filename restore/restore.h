@@ -16,7 +16,7 @@ struct RestoreOptions {
   unsigned workers = 0;  // threads that fill memory; 0: as many as there are CPUs
   bool sibling = false;  // the root becomes a child of our parent (CLONE_PARENT)
   /// Paths of what the dump was told to be external, by name: namespaces (/run/netns/blue) and what is to be
-  /// mounted.
+  /// mounted; of "veth[eth0]" what its other end is to be: OUT or OUT@BRIDGE.
   std::map<std::string, std::string> external;
   std::string root;  // the directory that becomes the root of the tree's mounts; empty: where it was
 };

@@ -27,6 +27,7 @@ class NetWorkload {
   /// Dumps and restores it, and reports to gtest what isn't as before.
   void round_trip(const std::vector<std::string>& dump_options = {},
                   const std::vector<std::string>& restore_options = {});
+  void set_root(pid_t root) { workload_.set_root(root); }
   [[nodiscard]] std::string verdict() { return workload_.verdict(); }
 
  private:
