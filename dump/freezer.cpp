@@ -1,22 +1,18 @@
 #include "dump/freezer.h"
 
-#include <linux/sched.h>
-#include <sched.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
-#include <ctime>
 #include <unordered_set>
 
+#include "dump/backoff.h"
+#include "dump/freezer_checks.h"
 #include "dump/interrupted_call.h"
 #include "dump/undertaker.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
-#include "kernel/fd.h"
 #include "kernel/features.h"
 #include "kernel/log.h"
 #include "kernel/ptrace.h"
@@ -32,128 +28,15 @@ constexpr uint64_t kPatience = 10 * kMillisecond;
 constexpr uint64_t kVforkLimit = 2000 * kMillisecond;
 /// How long anything else may stay in an uninterruptible sleep.
 constexpr uint64_t kStopLimit = 10'000 * kMillisecond;
-/// How long the threads of a dead leader may live: when one of them calls execve(2), until the Undertaker has
-/// collected the others.
-constexpr uint64_t kLoneThreadLimit = 50 * kMillisecond;
 /// How long killed orphans are given to be reaped by whoever inherits them.
 constexpr uint64_t kReapLimit = 20 * kMillisecond;
-
-void pause_ns(uint64_t nanoseconds) {
-  const timespec pause{0, static_cast<long>(nanoseconds)};
-  ::nanosleep(&pause, nullptr);
-}
-
-/// Yields at first, then sleeps longer and longer, up to a millisecond.
-class Backoff {
- public:
-  void rest() {
-    if (++rounds_ < 50) {
-      ::sched_yield();
-    } else {
-      pause_ns(std::min<uint64_t>(20'000 * (rounds_ - 49), kMillisecond));
-    }
-  }
-
- private:
-  uint64_t rounds_ = 0;
-};
-
-/// The thread stands in vfork(2) or a clone with CLONE_VFORK, which no stop can interrupt.
-bool waits_for_vfork_child(pid_t pid, pid_t tid) {
-  try {
-    if (procfs::read_stat(pid, tid).state != 'D') {
-      return false;
-    }
-    // "number 0xargument0 ...": see proc_pid_syscall(5).
-    const std::string text = read_file(fmt::format("/proc/{}/task/{}/syscall", pid, tid));
-    long number = -1;
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (problem != std::errc()) {
-      return false;
-    }
-    if (number == SYS_clone) {
-      uint64_t flags = 0;
-      const char* start = std::min(end + 3, text.data() + text.size());
-      std::from_chars(start, text.data() + text.size(), flags, 16);
-      return (flags & CLONE_VFORK) != 0;
-    }
-    return number == SYS_vfork || number == SYS_clone3;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
-bool exists(pid_t pid) {
-  return ::kill(pid, 0) == 0 || errno == EPERM;
-}
-
-bool dead(const procfs::Stat& stat) {
-  return stat.state == 'Z' || stat.state == 'X';
-}
-
-/// Any thread but the leader is there and not dead.
-bool has_living_threads(pid_t pid) {
-  for (const pid_t tid : procfs::read_threads(pid)) {
-    try {
-      if (tid != pid && !dead(procfs::read_stat(pid, tid))) {
-        return true;
-      }
-    } catch (const Error& e) {
-      if (!procfs::gone(e)) {
-        throw;
-      }
-    }
-  }
-  return false;
-}
-
-/// A leader may be dead for good while its threads live on. One that dies with all its threads is only seen
-/// so for a moment. Throws Error: the first; otherwise the threads are dead when this returns.
-void refuse_lone_threads(pid_t pid) {
-  const uint64_t start = monotonic_ns();
-  for (Backoff backoff; has_living_threads(pid); backoff.rest()) {
-    if (monotonic_ns() - start > kLoneThreadLimit) {
-      throw refusal("task {} (a leader that has ended before its threads)", pid);
-    }
-  }
-}
-
-[[noreturn]] void refuse_ourselves(pid_t root) {
-  throw error("process {} is godwit itself or one of its ancestors", root)
-      .hint("run godwit from outside the tree that is to be dumped");
-}
-
-void check_root(pid_t root) {
-  if (root <= 0) {
-    throw error("{} is no process id", root);
-  }
-  if (root == 1 || root == ::getpid()) {
-    refuse_ourselves(root);
-  }
-  try {
-    if (const pid_t leader = procfs::read_status(root, root).thread_group; leader != root) {
-      throw error("{} is a thread of process {}", root, leader).hint(fmt::format("dump {}", leader));
-    }
-    const procfs::Stat stat = procfs::read_stat(root);
-    if ((stat.flags & procfs::kKernelThread) != 0) {
-      throw error("process {} is a kernel thread", root);
-    }
-    if (stat.state == 'Z' && stat.threads <= 1) {
-      throw error("process {} is a zombie", root);
-    }
-  } catch (const Error& e) {
-    if (procfs::gone(e)) {
-      throw error("there is no process {}", root);
-    }
-    throw;
-  }
-}
 
 }  // namespace
 
 Freezer::Freezer(pid_t root) : root_(root), suspend_seccomp_(!hidden(Feature::SuspendSeccomp)) {
   check_root(root);
   try {
+    paused_.emplace(root);
     freeze();
   } catch (...) {
     let_go();
@@ -175,6 +58,7 @@ void Freezer::freeze() {
   for (bool changed = true; changed;) {
     check_cancelled();
     changed = discover();
+    thaw();
     const std::optional<pid_t> in_vfork = collect_stops(changed);
     if (!in_vfork) {
       changed = changed || !all_threads_stand();
@@ -197,6 +81,18 @@ void Freezer::freeze() {
       }
     }
   }
+}
+
+/// Of a paused tree: all have been interrupted, and stop instead of running.
+void Freezer::thaw() {
+  if (!paused_ || !*paused_) {
+    return;
+  }
+  std::unordered_set<pid_t> all;
+  for (const FrozenTask& task : tasks_) {
+    all.insert(task.pid());
+  }
+  paused_->thaw(all);
 }
 
 /// Walks the tree from the root down and seizes what isn't yet. False: there was nothing new, so that the
@@ -288,6 +184,9 @@ bool Freezer::attach(pid_t pid, pid_t tid, bool in_group_stop, bool only_thread)
       return false;
     }
     in_group_stop = stat.state == 'T';
+  }
+  if (paused_ && paused_->holds_stopped(pid, tid)) {
+    return true;  // to be looked at again when it isn't paused any more
   }
   const uint64_t options = PTRACE_O_TRACESYSGOOD | (suspend_seccomp_ ? PTRACE_O_SUSPEND_SECCOMP : 0);
   const int code = ptrace::seize(tid, options);
@@ -454,6 +353,9 @@ void Freezer::check_all_stand() const {
 }
 
 void Freezer::let_go() {
+  if (paused_) {
+    paused_->pause();
+  }
   std::erase_if(threads_, [](const auto& entry) {
     if (entry.second.stopped) {
       ptrace::detach(entry.first);

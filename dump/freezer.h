@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "dump/paused_cgroup.h"
 #include "kernel/clock.h"
 #include "kernel/procfs.h"
 
@@ -28,8 +29,8 @@ struct FrozenTask {
 };
 
 /// A process tree that stands still: every thread of every task from the root down is seized by ptrace(2)
-/// and in a stop. The destructor lets everything go as it was, running or stopped. The thread that made
-/// the object is the tracer and must be the one that uses it.
+/// and in a stop. The destructor lets everything go as it was, running, stopped, or paused by its cgroup. The
+/// thread that made the object is the tracer and must be the one that uses it.
 class Freezer {
  public:
   /// Throws Error, with everything let go: the root is no process, not ours to trace, traced by another,
@@ -68,6 +69,7 @@ class Freezer {
   };
 
   void freeze();
+  void thaw();
   bool discover();
   bool visit(FrozenTask& task);
   bool visit_thread(const FrozenTask& task, pid_t tid, bool only_thread);
@@ -83,6 +85,7 @@ class Freezer {
   const pid_t own_pid_ = ::getpid();
   bool suspend_seccomp_;
   uint64_t began_ns_ = 0;
+  std::optional<PausedCgroup> paused_;
   std::vector<FrozenTask> tasks_;
   std::unique_ptr<Undertaker> undertaker_;     // of the threads that aren't leaders
   std::unordered_map<pid_t, Thread> threads_;  // seized, by tid

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
+#include "tests/e2e/scratch_cgroup.h"
 
 namespace godwit::e2e {
 
@@ -56,7 +56,7 @@ class Podman : public testing::Test {
     for (auto place = places.rbegin(); place != places.rend(); ++place) {
       ::umount2(place->c_str(), MNT_DETACH);
     }
-    remove_cgroups();
+    remove_cgroups(cgroup_);
   }
 
   static Outcome shell(const std::string& command) {
@@ -71,29 +71,6 @@ class Podman : public testing::Test {
     Outcome outcome = shell(before_ + podman_ + " " + arguments + " >'" + output + "' 2>&1");
     outcome.output += try_read(output).value_or("");
     return outcome;
-  }
-
-  /// Empty directories of our name, in each hierarchy.
-  void remove_cgroups() const {
-    std::vector<std::string> directories;
-    const auto options = std::filesystem::directory_options::skip_permission_denied;
-    for (const auto& hierarchy : std::filesystem::directory_iterator("/sys/fs/cgroup")) {
-      const std::filesystem::path ours = hierarchy.path() / cgroup_;
-      std::error_code ignored;
-      if (!std::filesystem::is_directory(ours, ignored)) {
-        continue;
-      }
-      directories.push_back(ours);
-      for (const auto& entry : std::filesystem::recursive_directory_iterator(ours, options, ignored)) {
-        if (entry.is_directory(ignored)) {
-          directories.push_back(entry.path());
-        }
-      }
-    }
-    for (auto directory = directories.rbegin(); directory != directories.rend(); ++directory) {
-      ::rmdir(directory->c_str());
-    }
-    ::rmdir(("/sys/fs/cgroup/" + cgroup_).c_str());
   }
 
   int count(const std::string& name) const {

@@ -1,0 +1,143 @@
+#include "dump/paused_cgroup.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kernel/error.h"
+#include "kernel/fd.h"
+#include "kernel/fdinfo.h"
+#include "kernel/log.h"
+#include "kernel/mount.h"
+
+namespace godwit {
+
+namespace {
+
+std::string value_of(const std::string& file) {
+  const Fd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text = opened ? read_all(opened.get(), file) : std::string();
+  text.resize(std::min(text.size(), text.find('\n')));
+  return text;
+}
+
+void write_value(const std::string& file, std::string_view value) {
+  const Fd opened = open_file(file, O_WRONLY);
+  write_all(opened.get(), std::as_bytes(std::span(value)), file);
+}
+
+/// "4:freezer:/pods/a" or "0::/pods/a": what stands behind the second colon of the line of that controller.
+std::string path_in(std::string_view lines, std::string_view controller) {
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+    const size_t first = std::min(line.find(':'), line.size());
+    const size_t second = std::min(line.find(':', first + 1), line.size());
+    const std::string names =
+        fmt::format(",{},", line.substr(std::min(first + 1, second), second - first - 1));
+    if (names.find(fmt::format(",{},", controller)) != std::string::npos && second < line.size()) {
+      return std::string(line.substr(second + 1));
+    }
+  }
+  return {};
+}
+
+bool is_hierarchy(const MountInfo& mount, bool unified) {
+  return unified
+             ? mount.type == "cgroup2"
+             : mount.type == "cgroup" && std::ranges::find(mount.options, "freezer") != mount.options.end();
+}
+
+/// Processes in it and below.
+void add_processes(const std::string& directory, std::vector<pid_t>& processes) {
+  const std::string text = read_file(directory + "/cgroup.procs");
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    processes.push_back(parse_number<pid_t>(line, 10, "cgroup.procs"));
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.is_directory()) {
+      add_processes(entry.path(), processes);
+    }
+  }
+}
+
+}  // namespace
+
+PausedCgroup::PausedCgroup(pid_t process) {
+  const std::string cgroups = read_file(fmt::format("/proc/{}/cgroup", process));
+  std::vector<MountInfo> mounts;
+  for (const bool unified : {false, true}) {
+    const std::string path = path_in(cgroups, unified ? "" : "freezer");
+    if (path.empty() || path == "/" || path.starts_with("/..")) {
+      continue;  // the root can't be paused; what is above ours we can't reach
+    }
+    if (mounts.empty()) {
+      mounts = parse_mountinfo(read_file("/proc/self/mountinfo"));
+    }
+    for (const MountInfo& mount : mounts) {
+      if (file_.empty() && is_hierarchy(mount, unified) && is_below(path, mount.root)) {
+        find(joined_path(mount.mount_point, relative_to(path, mount.root)), mount.mount_point, unified);
+      }
+    }
+  }
+}
+
+/// The one that is paused itself: those below it are, too.
+void PausedCgroup::find(const std::string& directory, const std::string& top, bool unified) {
+  for (std::string at = directory; at != top && is_below(at, top); at.resize(at.rfind('/'))) {
+    const bool paused = value_of(at + (unified ? "/cgroup.freeze" : "/freezer.self_freezing")) == "1";
+    if (paused) {
+      directory_ = at;
+      file_ = at + (unified ? "/cgroup.freeze" : "/freezer.state");
+      unified_ = unified;
+      return;
+    }
+  }
+}
+
+bool PausedCgroup::holds_stopped(pid_t pid, pid_t tid) const {
+  if (file_.empty() || unified_ || thawed_) {
+    return false;
+  }
+  // In stat and status the pause hides everything else.
+  const std::string where = value_of(fmt::format("/proc/{}/task/{}/wchan", pid, tid));
+  if (where.empty() || where == "0") {
+    throw error("task {} is paused, and the kernel doesn't tell whether it is stopped, too", pid)
+        .hint(fmt::format("resume cgroup {} first", directory_));
+  }
+  return where == "do_signal_stop";
+}
+
+void PausedCgroup::thaw(const std::unordered_set<pid_t>& interrupted) {
+  std::vector<pid_t> processes;
+  add_processes(directory_, processes);
+  for (const pid_t process : processes) {
+    if (!interrupted.contains(process)) {
+      throw error("cgroup {} is paused and has process {} in it, which isn't of the tree", directory_,
+                  process)
+          .hint("resume it first, or end that process");
+    }
+  }
+  write_value(file_, unified_ ? "0" : "THAWED");
+  thawed_ = true;
+}
+
+void PausedCgroup::pause() noexcept {
+  if (!thawed_) {
+    return;
+  }
+  try {
+    write_value(file_, unified_ ? "1" : "FROZEN");
+    thawed_ = false;
+  } catch (const std::exception& e) {
+    log::warning("cgroup {} stays resumed: {}", directory_, e.what());
+  }
+}
+
+}  // namespace godwit
