@@ -87,8 +87,8 @@ class SpooledCheckpoint::Stream final : public SectionSource {
     for (;;) {
       check_cancelled();
       pollfd there{.fd = fd_, .events = POLLIN, .revents = 0};
-      if (::poll(&there, 1, kPatienceMs) == 0) {
-        continue;
+      if (::poll(&there, 1, kPatienceMs) <= 0) {
+        continue;  // interrupted, perhaps: read(2) would wait
       }
       const ssize_t got = ::read(fd_, out.data(), out.size());
       if (got >= 0) {

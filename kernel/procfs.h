@@ -20,6 +20,7 @@ namespace godwit::procfs {
 
 /// PF_* in Stat::flags, include/linux/sched.h.
 inline constexpr uint32_t kIoWorker = 0x00000010;
+inline constexpr uint32_t kExiting = 0x00000004;
 inline constexpr uint32_t kForkedWithoutExec = 0x00000040;
 inline constexpr uint32_t kUserWorker = 0x00004000;
 inline constexpr uint32_t kKernelThread = 0x00200000;

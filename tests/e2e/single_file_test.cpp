@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,6 +126,35 @@ TEST_F(OneFile, AReaderThatDiesLeavesTheTreeRunning) {
     expect_no_copies();
   }
   EXPECT_EQ(workload.verdict(), "pass");
+}
+
+TEST_F(OneFile, ARestoreWithoutRoomLeavesTheTreeRunning) {
+  Workload workload("memory", 0);
+  const Snapshot before = observe_at_rest(workload.root());
+  ASSERT_EQ(mount("none", copies_.path().c_str(), "tmpfs", 0, "size=3m"), 0);
+  const Outcome outcome = dump_to(workload.root(), restore_command());
+  ASSERT_EQ(umount(copies_.path().c_str()), 0);
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.words();
+  EXPECT_NE(outcome.output.find("No space left on device"), std::string::npos) << outcome.words();
+  EXPECT_NE(outcome.output.find("Broken pipe"), std::string::npos) << outcome.words();
+  expect_same(before, workload.root());
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+TEST_F(OneFile, ASignalEndsARestoreThatNobodyWritesTo) {
+  const std::string fifo = images_ / "fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const Fd both = open_file(fifo, O_RDWR);
+  LaunchOptions options;
+  options.environment.push_back("TMPDIR=" + copies_.path());
+  const pid_t restoring = launch({GODWIT_BINARY, "restore", "-i", fifo}, options);
+  const std::string part(100, 'x');
+  write_all(both.get(), std::as_bytes(std::span(part)), fifo);
+  int unread = -1;
+  EXPECT_TRUE(wait_until([&] { return ioctl(both.get(), FIONREAD, &unread) == 0 && unread == 0; }));
+  ASSERT_EQ(kill(restoring, SIGTERM), 0);
+  EXPECT_EQ(wait_for_end(restoring), 1 << 8);
+  expect_no_copies();
 }
 
 /// Nobody reads: the dump waits, and can be told to stop.

@@ -2,10 +2,14 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <thread>
+
+#include "kernel/error.h"
 
 namespace godwit {
 namespace {
@@ -45,6 +49,39 @@ TEST(PidIsFree, WhenItsProcessHasBeenWaitedFor) {
   EXPECT_FALSE(is_free(child));
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
   EXPECT_TRUE(is_free(child));
+}
+
+Plan plan_with(pid_t pid) {
+  Plan plan;
+  plan.nodes.emplace_back().pid = pid;
+  return plan;
+}
+
+/// Its memory is large enough for it to be seen on its way out.
+TEST(PidsAreFree, SoonWhenAProcessHasBeenKilled) {
+  constexpr size_t kBytes = 64 << 20;
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    void* memory =
+        ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (memory == MAP_FAILED || ::write(ends[1], "x", 1) != 1) {
+      ::_exit(1);
+    }
+    for (;;) {
+      ::pause();
+    }
+  }
+  char byte = 0;
+  ASSERT_EQ(::read(ends[0], &byte, 1), 1);
+  EXPECT_THROW(check_pids_are_free(plan_with(child)), Error);
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  std::thread reaping([&] { EXPECT_EQ(::waitpid(child, nullptr, 0), child); });
+  EXPECT_NO_THROW(check_pids_are_free(plan_with(child)));
+  reaping.join();
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 }  // namespace

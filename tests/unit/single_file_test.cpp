@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,7 +13,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <random>
 #include <thread>
@@ -21,7 +21,6 @@
 #include "images-format/frame.h"
 #include "images-format/section.h"
 #include "images-format/spooled_checkpoint.h"
-#include "images-format/stream_sink.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "tests/unit/sample_checkpoint.h"
@@ -247,22 +246,42 @@ TEST_P(SingleFile, AReaderThatLeavesTheLastPageUnreadHasNotTakenIt) {
   EXPECT_THAT(names_in(copies_), IsEmpty());
 }
 
-TEST_P(SingleFile, AUnixSocketDoesAsAPipe) {
-  std::array<int, 2> ends{};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
-  Fd to(ends[0]);
-  const Fd from(ends[1]);
+void send_through(Fd to, const Fd& from, const WriterOptions& options) {
   std::thread reading([&] {
     SpooledCheckpoint spooled(from.get(), "socket");
     spooled.accept();
     expect_sample(spooled.image());
     spooled.remove();
   });
-  const auto writer = CheckpointWriter::create_stream(to.get(), "socket", options());
+  const auto writer = CheckpointWriter::create_stream(to.get(), "socket", options);
   fill(*writer);
   EXPECT_NO_THROW(writer->commit());
   to.reset();
   reading.join();
+}
+
+TEST_P(SingleFile, AUnixSocketDoesAsAPipe) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const Fd from(ends[1]);
+  send_through(Fd(ends[0]), from, options());
+}
+
+TEST_P(SingleFile, ATcpConnectionCarriesIt) {
+  const Fd listening(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto* plain = reinterpret_cast<sockaddr*>(&address);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(::bind(listening.get(), plain, size), 0);
+  ASSERT_EQ(::listen(listening.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listening.get(), plain, &size), 0);
+  Fd to(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(to.get(), plain, size), 0);
+  const Fd from(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  ASSERT_TRUE(from);
+  send_through(std::move(to), from, options());
 }
 
 TEST_P(SingleFile, CutAnywhereItIsRefused) {
@@ -462,75 +481,6 @@ TEST_P(MadeUp, RandomMutationsEndInAnErrorOrAGoodImage) {
     encode_section(section, std::span(bytes).subspan(page * kPageSize).first<kPageSize>());
     static_cast<void>(read_as_file(bytes));
   }
-}
-
-TEST(FileWriter, WithoutCommitNothingIsLeftAndRetractedNothingIsThere) {
-  TempDirectory directory;
-  {
-    const auto writer = CheckpointWriter::create_file(directory / "image", {.sync = false});
-    fill(*writer);
-    EXPECT_EQ(names_in(directory.path()).size(), 1U);
-    EXPECT_FALSE(fs::exists(directory / "image"));
-  }
-  EXPECT_THAT(names_in(directory.path()), IsEmpty());
-  {
-    const auto writer = CheckpointWriter::create_file(directory / "image", {.sync = true});
-    fill(*writer);
-    writer->commit();
-    EXPECT_TRUE(fs::exists(directory / "image"));
-    writer->retract();
-    EXPECT_FALSE(fs::exists(directory / "image"));
-  }
-  EXPECT_THAT(names_in(directory.path()), IsEmpty());
-}
-
-TEST(FileWriter, AnythingThatIsThereIsRefusedAndKept) {
-  TempDirectory directory;
-  std::ofstream(directory / "file") << "mine";
-  fs::create_directory(directory / "directory");
-  fs::create_symlink(directory / "nowhere", directory / "link");
-  for (const char* name : {"file", "directory", "link", "none/image", "image/"}) {
-    EXPECT_THROW(static_cast<void>(CheckpointWriter::create_file(directory / name, {})), Error) << name;
-  }
-  EXPECT_THROW(static_cast<void>(CheckpointWriter::create_file("", {})), Error);
-  EXPECT_EQ(names_in(directory.path()), (std::vector<std::string>{"directory", "file", "link"}));
-  EXPECT_EQ(read_file(directory / "file"), "mine");
-}
-
-TEST(FileWriter, OfTwoWritersOfOneNameTheFirstToCommitWins) {
-  TempDirectory directory;
-  const auto first = CheckpointWriter::create_file(directory / "image", {.sync = false});
-  {
-    const auto second = CheckpointWriter::create_file(directory / "image", {.sync = false});
-    EXPECT_EQ(names_in(directory.path()).size(), 2U) << "a live writer's file isn't stale";
-    fill(*first);
-    fill(*second);
-    first->commit();
-    EXPECT_THROW(second->commit(), Error);
-  }
-  EXPECT_EQ(names_in(directory.path()), std::vector<std::string>{"image"});
-  expect_sample(CheckpointImage::open(directory / "image"));
-}
-
-TEST(FileWriter, RemovesWhatAKilledOneLeftAndNothingElse) {
-  TempDirectory directory;
-  std::ofstream(directory / "image.partial-abcdef") << "left";
-  std::ofstream(directory / "image.partial-abcdefg") << "no writer's name";
-  std::ofstream(directory / "other.partial-abcdef") << "another's";
-  fs::create_directory(directory / "image.partial-abcde0");
-  write_file(directory / "image");
-  EXPECT_EQ(names_in(directory.path()),
-            (std::vector<std::string>{"image", "image.partial-abcde0", "image.partial-abcdefg",
-                                      "other.partial-abcdef"}));
-}
-
-TEST(Delivery, IsToldByTheKindOfDescriptor) {
-  Pipe pipe;
-  EXPECT_EQ(delivery_of(pipe.to.get()), Delivery::Taken);
-  EXPECT_EQ(delivery_of(open_file("/dev/null", O_WRONLY).get()), Delivery::Unknown);
-  EXPECT_EQ(delivery_of(Fd(::memfd_create("file", MFD_CLOEXEC)).get()), Delivery::Kept);
-  EXPECT_EQ(delivery_of(Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)).get()), Delivery::Sent);
-  EXPECT_EQ(delivery_of(Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)).get()), Delivery::Taken);
 }
 
 }  // namespace
