@@ -320,10 +320,10 @@ TEST_F(Faults, AFailedRestoreLeavesNoSocketFile) {
     std::string file;
   };
   for (const Case& one : {Case{image(), shared}, Case{images_ / "single", own}}) {
-    // The pid is written last, when all else is there.
+    // The pid is written last, when all else is there. What says that it lets us write, but doesn't?
     const Outcome outcome =
-        godwit({"restore", "-D", one.directory, "--detach", "--pidfile", images_ / "no/such/place"});
-    expect_refusal(outcome, {"no/such/place"});
+        godwit({"restore", "-D", one.directory, "--detach", "--pidfile", "/proc/no-place-for-it"});
+    expect_refusal(outcome, {"/proc/no-place-for-it"});
     struct stat status {};
     EXPECT_NE(lstat(one.file.c_str(), &status), 0) << one.file << " is left";
     EXPECT_EQ(descendants().size(), 0U);
