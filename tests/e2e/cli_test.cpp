@@ -83,7 +83,8 @@ TEST_F(Cli, UnknownCommand) {
 TEST_F(Cli, WrongUsage) {
   const std::string d = checkpoint_;
   expect_usage_error({"dump"}, "-t is required");
-  expect_usage_error({"dump", "-t", "1"}, "-D is required");
+  expect_usage_error({"dump", "-t", "1"}, "where to? -D takes the name of a directory, -o that of a file");
+  expect_usage_error({"dump", "-t", "1", "-D", d, "-o", d}, "excludes");
   expect_usage_error({"dump", "-t", "one", "-D", d}, "-t");
   expect_usage_error({"dump", "-t", "0", "-D", d}, "-t takes the pid of a task");
   expect_usage_error({"dump", "-t", "-5", "-D", d}, "-t");
@@ -95,10 +96,11 @@ TEST_F(Cli, WrongUsage) {
   expect_usage_error({"dump", "-t", "1", "-D", d, "--hide-features=warp"},
                      "no kernel feature is called 'warp'");
   expect_usage_error({"dump", "-t", "1", "-D", d, "more"}, "more");
-  expect_usage_error({"restore"}, "-D is required");
+  expect_usage_error({"restore"}, "where from? -D takes the name of a directory, -i that of a file");
+  expect_usage_error({"restore", "-D", d, "-i", d}, "excludes");
   expect_usage_error({"restore", "-D", d, "--attach"}, "--attach");
-  expect_usage_error({"verify"}, "DIR is required");
-  expect_usage_error({"inspect"}, "DIR is required");
+  expect_usage_error({"verify"}, "CHECKPOINT is required");
+  expect_usage_error({"inspect"}, "CHECKPOINT is required");
 }
 
 TEST_F(Cli, HelpTeaches) {
