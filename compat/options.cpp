@@ -1,11 +1,11 @@
 #include "compat/options.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 
-#include "compat/own_cgroups.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
 
@@ -78,8 +78,16 @@ void log_file(Settings& settings, Text value) {
   settings.log_file = value == "-" ? "" : value;
 }
 
+/// Whether the kernel has the security module of a profile `MODULE:NAME`. An unknown one it may have.
+bool has_security_module(Text profile) {
+  const auto there = [](const char* path) { return ::access(path, F_OK) == 0; };
+  return profile.starts_with("apparmor:")  ? there("/sys/module/apparmor")
+         : profile.starts_with("selinux:") ? there("/sys/fs/selinux/enforce")
+                                           : true;
+}
+
 void lsm_profile(Settings&, Text value) {
-  if (!value.ends_with(":unconfined")) {
+  if (!value.ends_with(":unconfined") && has_security_module(value)) {
     throw error("profile '{}'", value);
   }
 }
@@ -90,13 +98,6 @@ void empty_namespaces(Settings& settings, Text value) {
     settings.empty_network = true;
   } else if (value != "0") {
     throw error("namespace '{}'", value);
-  }
-}
-
-/// The cgroup in which the tree starts in any case.
-void cgroup_root(Settings&, Text value) {
-  if (!is_our_cgroup(value)) {
-    throw error("cgroup '{}', in which the restorer isn't,", value);
   }
 }
 
@@ -232,13 +233,15 @@ constexpr Option kTable[] = {
     {"manage_cgroups_mode", "manage-cgroups", 0, Takes::OptionalValue, kNoEffect,
      "tasks start in the cgroup of the restorer, whatever the mode"},
     {"cg_root", "cgroup-root", 0, kValue, kHonoured,
-     "[CONTROLLER:]PATH; only that of the restorer, in which tasks start", cgroup_root},
+     "[CONTROLLER:]PATH, in which the tree starts; without it, that of the restorer",
+     more<&Settings::cgroup_roots>},
     {"cgroup_props", "cgroup-props", 0, kValue, kRefused, "properties of cgroups aren't kept"},
     {"cgroup_props_file", "cgroup-props-file", 0, kValue, kRefused, "properties of cgroups aren't kept"},
     {"cgroup_dump_controller", "cgroup-dump-controller", 0, kValue, kRefused,
      "properties of cgroups aren't kept"},
     {"cgroup_yard", "cgroup-yard", 0, kValue, kNoEffect, "cgroups are used where they are mounted"},
-    {"lsm_profile", "lsm-profile", 0, kValue, kHonoured, "unconfined profiles only", lsm_profile},
+    {"lsm_profile", "lsm-profile", 0, kValue, kHonoured,
+     "unconfined profiles, and those of a security module that the kernel lacks", lsm_profile},
 
     // Memory.
     {"track_mem", "track-mem", 0, kFlag, kNoEffect, "each dump is a whole one"},

@@ -11,6 +11,11 @@ bool asks_for_all_mounts(const ExternalResource& external) {
   return external.kind == "mnt" && external.what.empty();
 }
 
+/// lxc-checkpoint repeats here what --lsm-profile says, which is judged there.
+bool is_profile(const std::string& text) {
+  return text.starts_with("apparmor:") || text.starts_with("selinux:");
+}
+
 /// Without a name nobody could hand it over again.
 void require_name(const std::string& name, const std::string& text) {
   if (name.empty()) {
@@ -50,10 +55,14 @@ void set_outside(const Settings& settings, DumpOptions& options) {
 std::map<std::string, std::string> outside_paths(const Settings& settings) {
   std::map<std::string, std::string> paths;
   for (const ExternalMount& mount : settings.external_mounts) {
-    require_name(mount.value, mount.key);
-    paths[mount.key] = mount.value;
+    if (!mount.value.empty()) {  // what hasn't been told is missed only if the checkpoint has it
+      paths[mount.key] = mount.value;
+    }
   }
   for (const std::string& text : settings.external) {
+    if (is_profile(text)) {
+      continue;
+    }
     const ExternalResource external = parse_external(text);
     if (asks_for_all_mounts(external)) {
       continue;
@@ -74,6 +83,19 @@ std::map<std::string, std::string> outside_paths(const Settings& settings) {
     paths[inherited.name] = "/proc/self/fd/" + inherited.what;
   }
   return paths;
+}
+
+std::vector<CgroupRoot> cgroup_roots(const Settings& settings) {
+  std::vector<CgroupRoot> roots;
+  for (const std::string& text : settings.cgroup_roots) {
+    const size_t colon = text.starts_with('/') ? std::string::npos : text.find(':');
+    if (colon == std::string::npos) {
+      roots.push_back({std::nullopt, text});
+    } else {
+      roots.push_back({text.substr(0, colon), text.substr(colon + 1)});
+    }
+  }
+  return roots;
 }
 
 }  // namespace godwit::compat

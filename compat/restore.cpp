@@ -51,6 +51,7 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
   RestoreOptions options;
   options.sibling = settings.sibling;
   options.root = settings.root;
+  options.cgroups = cgroup_roots(settings);
   options.external = outside_paths(settings);
   const pid_t root = restore(image, options, callbacks);
   pidfile.keep();

@@ -30,7 +30,8 @@ struct Settings {
   bool leave_stopped = false;
   bool shell_job = false;
   bool orphan_terminals = false;
-  bool notify = false;  // the client wants notifications by RPC
+  std::vector<std::string> cgroup_roots;  // [CONTROLLER:]PATH
+  bool notify = false;                    // the client wants notifications by RPC
   std::vector<std::string> action_scripts;
   bool sibling = false;
   bool detach = false;

@@ -40,6 +40,11 @@ std::string name_of(const MountInfo& mount) {
   return fmt::format("mount point {} ({})", mount.mount_point, mount.type);
 }
 
+/// Documentation/admin-guide/devices.txt: slaves of Unix98 pseudo terminals.
+bool is_terminal(const struct stat& status) {
+  return S_ISCHR(status.st_mode) && major(status.st_rdev) >= 136 && major(status.st_rdev) <= 143;
+}
+
 /// The root first, each behind its parent; and of those on one parent the deepest first, so that each can be
 /// attached before another covers its place. What is left out is.
 class Ordering {
@@ -205,7 +210,9 @@ class MountCollector::Collection {
         if (::fstat(detached(*mount).get(), &status) != 0) {
           throw errno_error("cannot stat {}", mount->mount_point);
         }
-        note_terminal(superblock, status);
+        if (is_terminal(status)) {  // and not ptmx
+          note_terminal(superblock, status);
+        }
       }
       if (!made || mount->type != kTmpfs || is_external(*mount) || has_wider(*mount, superblock)) {
         continue;
@@ -358,6 +365,7 @@ std::string MountCollector::use_terminal(const struct stat& terminal, int root_d
       if (found && ::fstat(found.get(), &status) == 0 && status.st_dev == terminal.st_dev &&
           status.st_ino == terminal.st_ino) {
         note_terminal(superblock->second, terminal);
+        superblock->second.terminals.at(minor(terminal.st_rdev)).set_used(true);
         return path;
       }
     }

@@ -4,15 +4,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "kernel/cgroup.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/fdinfo.h"
 #include "kernel/log.h"
-#include "kernel/mount.h"
 
 namespace godwit {
 
@@ -28,28 +29,6 @@ std::string value_of(const std::string& file) {
 void write_value(const std::string& file, std::string_view value) {
   const Fd opened = open_file(file, O_WRONLY);
   write_all(opened.get(), std::as_bytes(std::span(value)), file);
-}
-
-/// "4:freezer:/pods/a" or "0::/pods/a": what stands behind the second colon of the line of that controller.
-std::string path_in(std::string_view lines, std::string_view controller) {
-  while (!lines.empty()) {
-    const std::string_view line = lines.substr(0, lines.find('\n'));
-    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
-    const size_t first = std::min(line.find(':'), line.size());
-    const size_t second = std::min(line.find(':', first + 1), line.size());
-    const std::string names =
-        fmt::format(",{},", line.substr(std::min(first + 1, second), second - first - 1));
-    if (names.find(fmt::format(",{},", controller)) != std::string::npos && second < line.size()) {
-      return std::string(line.substr(second + 1));
-    }
-  }
-  return {};
-}
-
-bool is_hierarchy(const MountInfo& mount, bool unified) {
-  return unified
-             ? mount.type == "cgroup2"
-             : mount.type == "cgroup" && std::ranges::find(mount.options, "freezer") != mount.options.end();
 }
 
 /// Processes in it and below.
@@ -70,27 +49,24 @@ void add_processes(const std::string& directory, std::vector<pid_t>& processes) 
 }  // namespace
 
 PausedCgroup::PausedCgroup(pid_t process) {
-  const std::string cgroups = read_file(fmt::format("/proc/{}/cgroup", process));
-  std::vector<MountInfo> mounts;
-  for (const bool unified : {false, true}) {
-    const std::string path = path_in(cgroups, unified ? "" : "freezer");
-    if (path.empty() || path == "/" || path.starts_with("/..")) {
-      continue;  // the root can't be paused; what is above ours we can't reach
+  std::optional<CgroupMounts> mounts;
+  for (const Cgroup& cgroup : parse_cgroups(read_file(fmt::format("/proc/{}/cgroup", process)))) {
+    const bool unified = cgroup.has("");
+    if ((!unified && !cgroup.has("freezer")) || cgroup.path == "/" || !file_.empty()) {
+      continue;  // the root can't be paused
     }
-    if (mounts.empty()) {
-      mounts = parse_mountinfo(read_file("/proc/self/mountinfo"));
+    if (!mounts) {
+      mounts.emplace();
     }
-    for (const MountInfo& mount : mounts) {
-      if (file_.empty() && is_hierarchy(mount, unified) && is_below(path, mount.root)) {
-        find(joined_path(mount.mount_point, relative_to(path, mount.root)), mount.mount_point, unified);
-      }
+    if (const CgroupMounts::Place place = mounts->find(cgroup); !place.directory.empty()) {
+      find(place.directory, place.top, unified);
     }
   }
 }
 
 /// The one that is paused itself: those below it are, too.
 void PausedCgroup::find(const std::string& directory, const std::string& top, bool unified) {
-  for (std::string at = directory; at != top && is_below(at, top); at.resize(at.rfind('/'))) {
+  for (std::string at = directory; at != top && at.size() > top.size(); at.resize(at.rfind('/'))) {
     const bool paused = value_of(at + (unified ? "/cgroup.freeze" : "/freezer.self_freezing")) == "1";
     if (paused) {
       directory_ = at;

@@ -40,13 +40,13 @@ std::vector<std::string> cgroups_missing(const Lines& wanted, std::string_view h
   return missing;
 }
 
-void warn_about_cgroups(const CheckpointImage& image) {
-  const std::string here = read_file("/proc/self/cgroup");
+void warn_about_cgroups(const CheckpointImage& image, pid_t root) {
+  const std::string here = read_file(fmt::format("/proc/{}/cgroup", root));
   std::set<std::string> told;
   const auto warn = [&](pid_t pid, const Lines& cgroups) {
     for (const std::string& one : cgroups_missing(cgroups, here)) {
       if (told.insert(one).second) {
-        log::warning("task {} was in cgroup {}, which isn't kept: it is in ours now", pid, one);
+        log::warning("task {} was in cgroup {}, which isn't kept: it is in those of the root now", pid, one);
       }
     }
   };

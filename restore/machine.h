@@ -13,9 +13,9 @@ namespace godwit {
 /// clocks will jump.
 void check_machine(const image::Checkpoint& header);
 
-/// Warns of each cgroup of the checkpoint's tasks that this process isn't in: restored tasks are born into
-/// its own.
-void warn_about_cgroups(const CheckpointImage& image);
+/// Warns of each cgroup of the checkpoint's tasks that task `root`, the restored one, isn't in: all are born
+/// where it is.
+void warn_about_cgroups(const CheckpointImage& image, pid_t root);
 using Lines = google::protobuf::RepeatedPtrField<std::string>;
 /// Of the lines of a /proc/PID/cgroup those that `here`, the text of another, lacks, as "CONTROLLERS:PATH",
 /// whatever the numbers of the hierarchies.

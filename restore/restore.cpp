@@ -17,6 +17,7 @@
 #include "kernel/cancel.h"
 #include "kernel/clock.h"
 #include "kernel/error.h"
+#include "kernel/log.h"
 #include "plan/plan.h"
 #include "restore/copied_pages.h"
 #include "restore/descriptors.h"
@@ -107,7 +108,7 @@ class Restore {
   }
 
   pid_t run() {
-    if (!terminals_.empty() && !callbacks_.terminal) {
+    if (terminals_.any_used() && !callbacks_.terminal) {
       throw error("a terminal of the tree has lost its other end")
           .hint("restore it through the runtime that it was dumped through");
     }
@@ -116,6 +117,7 @@ class Restore {
     }
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
+    CgroupStay cgroups(options_.cgroups);
     if (!plan_.root_namespaces.empty()) {
       make_first_process();
     }
@@ -137,6 +139,7 @@ class Restore {
       }
       region_.check();
       root_cloned_ = true;
+      cgroups.leave();
       if (callbacks_.created) {
         callbacks_.created(plan_.root().pid);
       }
@@ -147,6 +150,7 @@ class Restore {
       throw;
     }
     descriptors_.keep_bound_names();
+    cgroups.keep();
     outer_ends_.release();
     if (first_) {
       first_->release();
@@ -253,7 +257,11 @@ class Restore {
     }
     report("resume", total, total);
     check_cancelled();
-    terminals_.hand_over(callbacks_.terminal);
+    if (callbacks_.terminal) {
+      terminals_.hand_over(callbacks_.terminal);
+    } else if (!terminals_.empty()) {
+      log::warning("nobody holds the other end of a terminal that is only mounted: opening it fails");
+    }
     outer_ends_.bring_up();
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
@@ -506,7 +514,7 @@ pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
   try {
     check_machine(image.header());
     const pid_t root = Restore(image, options, callbacks).run();
-    warn_about_cgroups(image);
+    warn_about_cgroups(image, root);
     return root;
   } catch (Error& e) {
     e.in(fmt::format("restore of process {}", image.header().root_pid()));

@@ -7,8 +7,10 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "images-format/checkpoint_reader.h"
+#include "restore/cgroup.h"
 
 namespace godwit {
 
@@ -19,6 +21,7 @@ struct RestoreOptions {
   /// mounted; of "veth[eth0]" what its other end is to be: OUT or OUT@BRIDGE.
   std::map<std::string, std::string> external;
   std::string root;  // the directory that becomes the root of the tree's mounts; empty: where it was
+  std::vector<CgroupRoot> cgroups;  // in which the tree starts, where not in those of this process
 };
 
 struct RestoreProgress {

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include "kernel/error.h"
@@ -55,6 +56,10 @@ Terminals::Terminals(const CheckpointImage& image) {
       terminals_.push_back({instance, &record, open_file("/dev/null", O_RDWR)});
     }
   }
+}
+
+bool Terminals::any_used() const {
+  return std::ranges::any_of(terminals_, [](const Terminal& terminal) { return terminal.record->used(); });
 }
 
 void Terminals::make(int mount, const image::Superblock& instance) const {

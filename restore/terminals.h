@@ -22,6 +22,8 @@ class Terminals {
   explicit Terminals(const CheckpointImage& image);
 
   [[nodiscard]] bool empty() const { return terminals_.empty(); }
+  /// Whether a task needs somebody to hold the master.
+  [[nodiscard]] bool any_used() const;
 
   /// By the first process: makes those of an instance, at the numbers that they had. `mount`: of all of it,
   /// and without terminals so far. Throws Error.
