@@ -1,4 +1,5 @@
 #include <linux/if.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
@@ -22,6 +23,11 @@ bool is_zero(const std::string& value) {
   return value.find_first_not_of('\0') == std::string::npos;
 }
 
+std::string value_of(const NetDevice::Settings& settings, uint16_t type) {
+  const auto found = settings.find(type);
+  return found == settings.end() ? "" : found->second;
+}
+
 void add_attribute(google::protobuf::RepeatedPtrField<image::NetAttribute>& list, uint16_t type,
                    const std::string& value) {
   image::NetAttribute& attribute = *list.Add();
@@ -39,6 +45,8 @@ void collect_settings(const std::string& who, const NetDevice::Settings& setting
       log::warning("{}: its attribute {} isn't known, and not kept", who, type);
     } else if (setting->use == Use::Zero && !is_zero(value)) {
       throw refusal("{} with {}", who, setting->name);
+    } else if (setting->use == Use::Flag && !is_zero(value)) {
+      add_attribute(kept, type, "");
     } else if (setting->use == Use::Keep) {
       if (setting->bytes != 0 && value.size() != setting->bytes) {
         throw refusal("{} whose attribute {} has {} bytes", who, type, value.size());
@@ -123,16 +131,17 @@ class Devices {
     if (device.kind == "veth") {
       check_peer(who, device);
     }
-    if (kind->needs_lower || device.kind == "veth") {
-      if (!is_here(device)) {
-        throw refusal("{} ({}) on a device in another network namespace", who, device.kind);
-      }
+    const bool stands = kind->lower == NetDeviceKind::Lower::Always || device.kind == "veth" ||
+                        (kind->lower == NetDeviceKind::Lower::Perhaps && device.lower != 0);
+    if (device.lower_namespace || (stands && !devices_.contains(device.lower))) {
+      throw refusal("{} ({}) that stands on another network namespace", who, device.kind);
+    }
+    if (stands) {
       record.set_lower(device.lower);
     }
-  }
-
-  [[nodiscard]] bool is_here(const NetDevice& device) const {
-    return !device.lower_namespace && devices_.contains(device.lower);
+    if (device.kind == "tun" && is_zero(value_of(device.settings, IFLA_TUN_PERSIST))) {
+      throw refusal("{} (tun) that goes with who has it open", who);
+    }
   }
 
   [[nodiscard]] std::string name_outside(const std::string& who, const NetDevice& device) const {

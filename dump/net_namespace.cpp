@@ -2,6 +2,7 @@
 
 #include "dump/namespace.h"
 #include "dump/net.h"
+#include "images-format/validate_index.h"
 #include "kernel/net_settings.h"
 
 namespace godwit {
@@ -22,6 +23,8 @@ void collect_net_namespace(image::NetNamespace& record, const DumpOptions& optio
     setting.set_path(path);
     setting.set_value(value);
   });
+  // What a restore wouldn't take is better known while the tree lives.
+  validate_net(record);
 }
 
 }  // namespace godwit

@@ -113,10 +113,63 @@ constexpr std::array kVlan = {
     NetDeviceSetting{IFLA_VLAN_PROTOCOL, 2},
 };
 
+constexpr std::array kMacvlan = {
+    NetDeviceSetting{IFLA_MACVLAN_MODE, 4},
+    NetDeviceSetting{IFLA_MACVLAN_FLAGS, 2},
+    NetDeviceSetting{IFLA_MACVLAN_MACADDR_COUNT, 4, Use::Zero, "a list of sources"},
+    NetDeviceSetting{IFLA_MACVLAN_MACADDR_DATA, 0, Use::Ignore},  // empty then
+    NetDeviceSetting{IFLA_MACVLAN_BC_QUEUE_LEN, 4},
+    NetDeviceSetting{IFLA_MACVLAN_BC_QUEUE_LEN_USED, 0, Use::Ignore},
+    NetDeviceSetting{9, 4},  // IFLA_MACVLAN_BC_CUTOFF
+};
+
+constexpr std::array kVxlan = {
+    NetDeviceSetting{IFLA_VXLAN_ID, 4}, NetDeviceSetting{IFLA_VXLAN_GROUP, 4},
+    NetDeviceSetting{IFLA_VXLAN_LINK, 4}, NetDeviceSetting{IFLA_VXLAN_LOCAL, 4},
+    NetDeviceSetting{IFLA_VXLAN_TTL, 1}, NetDeviceSetting{IFLA_VXLAN_TOS, 1},
+    NetDeviceSetting{IFLA_VXLAN_LEARNING, 1}, NetDeviceSetting{IFLA_VXLAN_AGEING, 4},
+    NetDeviceSetting{IFLA_VXLAN_LIMIT, 4}, NetDeviceSetting{IFLA_VXLAN_PORT_RANGE, 4},
+    NetDeviceSetting{IFLA_VXLAN_PROXY, 1}, NetDeviceSetting{IFLA_VXLAN_RSC, 1},
+    NetDeviceSetting{IFLA_VXLAN_L2MISS, 1}, NetDeviceSetting{IFLA_VXLAN_L3MISS, 1},
+    NetDeviceSetting{IFLA_VXLAN_PORT, 2}, NetDeviceSetting{IFLA_VXLAN_GROUP6, 16},
+    NetDeviceSetting{IFLA_VXLAN_LOCAL6, 16}, NetDeviceSetting{IFLA_VXLAN_UDP_CSUM, 1},
+    NetDeviceSetting{IFLA_VXLAN_UDP_ZERO_CSUM6_TX, 1}, NetDeviceSetting{IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1},
+    NetDeviceSetting{IFLA_VXLAN_REMCSUM_TX, 1}, NetDeviceSetting{IFLA_VXLAN_REMCSUM_RX, 1},
+    NetDeviceSetting{IFLA_VXLAN_GBP, 0}, NetDeviceSetting{IFLA_VXLAN_REMCSUM_NOPARTIAL, 0},
+    NetDeviceSetting{IFLA_VXLAN_COLLECT_METADATA, 1}, NetDeviceSetting{IFLA_VXLAN_LABEL, 4},
+    NetDeviceSetting{IFLA_VXLAN_GPE, 0},
+    NetDeviceSetting{IFLA_VXLAN_TTL_INHERIT, 0, Use::Flag},  // told as a number, taken as a flag
+    NetDeviceSetting{IFLA_VXLAN_DF, 1},
+    NetDeviceSetting{IFLA_VXLAN_VNIFILTER, 1, Use::Zero, "a filter of network identifiers"},
+    NetDeviceSetting{31, 1},  // IFLA_VXLAN_LOCALBYPASS
+    NetDeviceSetting{32, 4},  // IFLA_VXLAN_LABEL_POLICY
+    // IFLA_VXLAN_RESERVED_BITS: follows from the others unless told, and isn't taken back with each of them.
+    NetDeviceSetting{33, 0, Use::Ignore}, NetDeviceSetting{34, 1},  // IFLA_VXLAN_MC_ROUTE
+};
+
+constexpr std::array kTun = {
+    NetDeviceSetting{IFLA_TUN_OWNER, 4},
+    NetDeviceSetting{IFLA_TUN_GROUP, 4},
+    NetDeviceSetting{IFLA_TUN_TYPE, 1},
+    NetDeviceSetting{IFLA_TUN_PI, 1},
+    NetDeviceSetting{IFLA_TUN_VNET_HDR, 1},
+    NetDeviceSetting{IFLA_TUN_PERSIST, 1},
+    NetDeviceSetting{IFLA_TUN_MULTI_QUEUE, 1},
+    NetDeviceSetting{IFLA_TUN_NUM_QUEUES, 0, Use::Ignore},  // of whoever has it open
+    NetDeviceSetting{IFLA_TUN_NUM_DISABLED_QUEUES, 0, Use::Ignore},
+};
+
+using Lower = NetDeviceKind::Lower;
+
 constexpr std::array kKinds = {
-    NetDeviceKind{"dummy", {}, false, false}, NetDeviceKind{"ifb", {}, false, false},
-    NetDeviceKind{"veth", {}, false, false},  NetDeviceKind{"bridge", kBridge, false, false},
-    NetDeviceKind{"vlan", kVlan, true, true},
+    NetDeviceKind{"dummy", {}, false, Lower::None},
+    NetDeviceKind{"ifb", {}, false, Lower::None},
+    NetDeviceKind{"veth", {}, false, Lower::None},
+    NetDeviceKind{"bridge", kBridge, false, Lower::None},
+    NetDeviceKind{"vlan", kVlan, true, Lower::Always},
+    NetDeviceKind{"macvlan", kMacvlan, true, Lower::Always},
+    NetDeviceKind{"vxlan", kVxlan, true, Lower::Perhaps},
+    NetDeviceKind{"tun", kTun, true, Lower::None},
 };
 
 }  // namespace

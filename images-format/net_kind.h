@@ -15,7 +15,8 @@ struct NetDeviceSetting {
   enum class Use {
     Keep,
     Ignore,  // what the device does at the moment: counters, timers, what it has learnt
-    Zero,    // something that isn't kept unless it is zero or empty
+    Flag,    // kept, without a value, where it isn't zero
+    Zero,    // something that isn't kept: refused unless it is zero or empty
   };
   Use use = Use::Keep;
   std::string_view name = {};  // of Zero: what it is called in a refusal
@@ -26,7 +27,8 @@ struct NetDeviceKind {
   std::string_view name;  // IFLA_INFO_KIND
   std::span<const NetDeviceSetting> settings;
   bool at_creation;  // the settings must be there when it is made; otherwise they are set one by one later
-  bool needs_lower;  // it stands on another device
+  enum class Lower { None, Perhaps, Always };
+  Lower lower;  // whether it stands on another device
 };
 
 /// Null: such devices aren't kept.

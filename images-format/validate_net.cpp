@@ -41,14 +41,17 @@ void require_name(const std::string& name, size_t most) {
 }
 
 void validate_settings(const Attributes& attributes, std::span<const NetDeviceSetting> known) {
+  using Use = NetDeviceSetting::Use;
   std::set<uint32_t> types;
   for (const image::NetAttribute& attribute : attributes) {
     const NetDeviceSetting* setting = attribute.type() <= UINT16_MAX
                                           ? find_setting(known, static_cast<uint16_t>(attribute.type()))
                                           : nullptr;
-    require(setting != nullptr && setting->use == NetDeviceSetting::Use::Keep, "it has an attribute {}",
-            attribute.type());
+    require(setting != nullptr && (setting->use == Use::Keep || setting->use == Use::Flag),
+            "it has an attribute {}", attribute.type());
     require(types.insert(attribute.type()).second, "it has attribute {} twice", attribute.type());
+    require(setting->use != Use::Flag || attribute.value().empty(), "its attribute {} has a value",
+            attribute.type());
     require(setting->bytes == 0 ? attribute.value().size() <= kMaxAttribute
                                 : attribute.value().size() == setting->bytes,
             "its attribute {} has {} bytes", attribute.type(), attribute.value().size());
@@ -84,8 +87,10 @@ void validate_kind(const image::NetDevice& device, const Devices& devices) {
                 peer->second->lower() == device.index(),
             "its other end, {}, isn't there", device.lower());
   } else {
-    require(kind->needs_lower ? devices.contains(device.lower()) : device.lower() == 0,
-            "it stands on device {}", device.lower());
+    const bool stands = kind->lower == NetDeviceKind::Lower::Always ||
+                        (kind->lower == NetDeviceKind::Lower::Perhaps && device.lower() != 0);
+    require(stands ? devices.contains(device.lower()) : device.lower() == 0, "it stands on device {}",
+            device.lower());
   }
 }
 

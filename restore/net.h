@@ -15,6 +15,8 @@ void furnish_net_namespace(const image::NetNamespace& record);
 /// net_device.cpp: devices exist, down, under their numbers, each with its master and its settings but
 /// without link-local addresses of the kernel's making.
 void make_net_devices(netlink::Connection& connection, const image::NetNamespace& record);
+/// net_tun.cpp: one that nobody has open. It is made by its own means, not by netlink.
+void make_tun_device(const image::NetDevice& device);
 /// Brings up what was up.
 void bring_net_devices_up(netlink::Connection& connection, const image::NetNamespace& record);
 /// From here on the kernel makes link-local addresses as it did.

@@ -101,7 +101,11 @@ class Maker {
                    if (lower != nullptr && !pair) {
                      make(*lower);
                    }
-                   create(device, pair ? lower : nullptr);
+                   if (device.kind() == "tun") {
+                     make_tun_device(device);
+                   } else {
+                     create(device, pair ? lower : nullptr);
+                   }
                    if (pair) {
                      made_.insert(lower->index());
                    }

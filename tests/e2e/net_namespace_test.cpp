@@ -3,6 +3,10 @@
 
 #include <sched.h>
 
+#include <optional>
+
+#include "kernel/error.h"
+
 namespace godwit::e2e {
 
 namespace {
@@ -113,6 +117,30 @@ constexpr Furniture kFurniture[] = {
      "ip link add br8 type bridge stp_state 1 forward_delay 200; ip link add va type veth peer name vb; "
      "ip link set va master br8; ip link set va up; ip link set vb up; ip link set br8 address "
      "02:00:00:00:00:08 mtu 1300; ip link set br8 up"},
+    {"vlan",
+     "ip link add va type veth peer name vb; ip link add link va name va.5 type vlan id 5 reorder_hdr off "
+     "ingress-qos-map 1:2 egress-qos-map 3:4; ip link set va up; ip link set vb up; ip link set va.5 up"},
+    {"macvlan",
+     "ip link add va type veth peer name vb; ip link add link va name mb index 44 type macvlan mode bridge; "
+     "ip link add link va name mp type macvlan mode private bcqueuelen 77; "
+     "ip link set va up; ip link set vb up; ip link set mb up; ip addr add 10.5.0.1/24 dev mb",
+     2},
+    {"vxlan",
+     "ip link set lo up; ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 10.5.0.1/24 dev va; "
+     "ip link add vx7 index 40 type vxlan id 7 remote 10.5.0.2 local 10.5.0.1 dev va dstport 4789 ttl 9 "
+     "nolearning ageing 77 srcport 4000 5000; "
+     "ip link add vx8 type vxlan id 8 dstport 4790 ttl inherit gbp; "
+     "ip link add vx9 type vxlan dstport 4791 external; "
+     "ip link set vx7 up; ip addr add 10.6.0.1/24 dev vx7; "
+     "bridge fdb add 02:00:00:00:00:55 dev vx7 dst 10.5.0.9 vni 99 self permanent; "
+     "bridge fdb append 00:00:00:00:00:00 dev vx8 dst 10.5.0.8 self permanent",
+     2},
+    {"persistent_tap",
+     "ip tuntap add tap7 mode tap user 1000 group 1001 vnet_hdr multi_queue; ip tuntap add tun7 mode tun pi; "
+     "ip link set tap7 up address 02:00:00:00:00:07; ip addr add 10.8.0.1/24 dev tap7; "
+     "ip addr add 10.9.0.1 peer 10.9.0.2 dev tun7; ip link set tun7 up",
+     2},
     {"bridge_without_ports",
      "ip link add br9 address 02:00:00:00:00:09 type bridge; ip addr add 10.9.0.1/24 dev br9; ip link set "
      "br9 up"},
@@ -121,7 +149,16 @@ constexpr Furniture kFurniture[] = {
 class NetNamespace : public testing::TestWithParam<Furniture> {};
 
 TEST_P(NetNamespace, IsAsBefore) {
-  NetWorkload workload(GetParam().script);
+  std::optional<NetWorkload> made;
+  try {
+    made.emplace(GetParam().script);
+  } catch (const Error& e) {
+    if (std::string_view(e.what()).find("Unknown device type") == std::string_view::npos) {
+      throw;
+    }
+    GTEST_SKIP() << "this machine can't make it: " << e.what();
+  }
+  NetWorkload& workload = *made;
   for (int round = 0; round < GetParam().rounds; ++round) {
     SCOPED_TRACE("round " + std::to_string(round + 1));
     workload.round_trip();
@@ -143,8 +180,15 @@ std::ostream& operator<<(std::ostream& out, const Unkept& unkept) {
 }
 
 constexpr Unkept kUnkept[] = {
-    {"tunnel", "ip link add gwt type gre remote 10.0.0.1 || ip link add gwt type macvtap",
-     "network device gwt"},
+    {"sources",
+     "ip link add va type veth peer name vb; ip link add link va name gwm type macvlan mode source; "
+     "ip link set gwm type macvlan macaddr add 02:00:00:00:00:09",
+     "network device gwm with a list of sources"},
+    {"device_on_another_namespace",
+     "ip link add vb index 90 type veth peer name gw-e2e-lower; ip link add link gw-e2e-lower name gwm index "
+     "50 type macvlan; "
+     "ip link set gw-e2e-lower netns 1; ip -o link show gwm",
+     "network device gwm (macvlan) that stands on another network namespace"},
     {"queue_discipline", "tc qdisc add dev lo root handle 5: pfifo", "queueing discipline pfifo"},
     {"next_hop_object", "ip link set lo up; ip nexthop add id 4 blackhole", "a next hop object"},
     {"ipsec_state",
