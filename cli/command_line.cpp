@@ -68,6 +68,11 @@ void CommandLine::option(const char* name, const char* metavariable, std::string
   parser_->app.add_option(name, value, help)->type_name(metavariable);
 }
 
+void CommandLine::option(const char* name, const char* metavariable, std::optional<int>& value,
+                         const char* help) {
+  parser_->app.add_option(name, value, help)->type_name(metavariable);
+}
+
 void CommandLine::option_instead_of(const char* other, const char* name, const char* metavariable,
                                     std::string& value, const char* help) {
   parser_->app.add_option(name, value, help)
@@ -81,10 +86,6 @@ void CommandLine::option(const char* name, const char* metavariable, std::vector
       ->type_name(metavariable)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
-}
-
-void CommandLine::required_option(const char* name, const char* metavariable, int& value, const char* help) {
-  parser_->app.add_option(name, value, help)->type_name(metavariable)->required();
 }
 
 void CommandLine::argument(const char* metavariable, std::string& value, const char* help) {

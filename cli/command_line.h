@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,12 +32,12 @@ class CommandLine {
   void flag_instead_of(const char* other, const char* name, bool& value, const char* help);
   /// `metavariable`: what stands for the value in help.
   void option(const char* name, const char* metavariable, std::string& value, const char* help);
+  void option(const char* name, const char* metavariable, std::optional<int>& value, const char* help);
   /// One that can't stand together with an earlier one.
   void option_instead_of(const char* other, const char* name, const char* metavariable, std::string& value,
                          const char* help);
   /// May be given any number of times.
   void option(const char* name, const char* metavariable, std::vector<std::string>& values, const char* help);
-  void required_option(const char* name, const char* metavariable, int& value, const char* help);
   void argument(const char* metavariable, std::string& value, const char* help);
   void required_argument(const char* metavariable, std::string& value, const char* help);
 

@@ -1,16 +1,20 @@
 #include "dump/dump.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
+#include <optional>
 
 #include "cli/command_line.h"
+#include "cli/container.h"
 #include "cli/progress.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "kernel/log.h"
+#include "kernel/procfs.h"
 #include "program/output.h"
+#include "runtimes/runc.h"
 
 namespace godwit::cli {
 
@@ -18,7 +22,7 @@ namespace {
 
 constexpr CommandText kText{
     "dump",
-    "-t PID (-D DIR | -o FILE) [--leave-running | --leave-stopped] [--shell-job]\n"
+    "(-t PID | --runc NAME) (-D DIR | -o FILE) [--leave-running | --leave-stopped] [--shell-job]\n"
     "                   [--external KIND[WHAT]:NAME]... [--compress zstd|none] [--no-sync] [-v] [--json]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
     "a checkpoint: the directory DIR, or the file FILE. When that is complete the tree is ended. If\n"
@@ -27,16 +31,21 @@ constexpr CommandText kText{
     "The tree stands still until the reader has read it to the last byte; then it is ended. If the reader\n"
     "goes earlier, the tree runs on. godwit restore -i - reads the last byte when it has checked all in\n"
     "front of it and keeps a copy. Of other readers, such as ssh, nobody can know what they have made of it\n"
-    "by then: say --leave-stopped, and end the tree when the checkpoint is known to be safe.\n",
+    "by then: say --leave-stopped, and end the tree when the checkpoint is known to be safe.\n\n"
+    "A container of runc's is dumped by its name, as 'runc checkpoint' would do it: what was found of it is\n"
+    "printed, and DIR is for 'godwit restore --runc'. To runc it has then ended.\n",
     "  godwit dump -t 4711 -D /var/tmp/redis                     save the tree of task 4711 and end it\n"
     "  godwit dump -t 4711 -D /var/tmp/redis --leave-running     save it; it runs on\n"
     "  godwit dump -t 4711 -o /var/tmp/redis.checkpoint          save it as one file\n"
     "  godwit dump -t 4711 -o - | godwit restore -i - --detach   bring it back at once\n"
     "  godwit dump -t 4711 -o - --leave-stopped | ssh there 'cat > redis.checkpoint'\n"
     "  godwit dump -t $(pidof top) -D /var/tmp/top --shell-job   something started from an interactive "
-    "shell"};
+    "shell\n"
+    "  godwit dump --runc web -D /var/tmp/web                    a container of runc's"};
 
 struct Flags {
+  std::optional<int> pid;
+  ContainerFlags container;
   bool leave_running = false;
   bool leave_stopped = false;
   bool no_sync = false;
@@ -46,7 +55,8 @@ struct Flags {
 };
 
 void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
-  line.required_option("-t", "PID", options.pid, "The root of the tree");
+  line.option("-t", "PID", flags.pid, "The root of the tree");
+  add_container_options(line, flags.container, "Instead of -t: a container that runc started");
   line.option("-D", "DIR", options.directory, "Where the checkpoint will be; must not exist, or be empty");
   line.option_instead_of("-D", "-o", "FILE", options.file,
                          "One file instead, which must not exist; -: standard output");
@@ -98,10 +108,26 @@ void sort_external(const std::vector<std::string>& given, DumpOptions& options) 
   }
 }
 
-void apply(const Flags& flags, DumpOptions& options) {
-  if (options.pid <= 0) {
+/// What is to be dumped: a tree, or a container, which is looked for later.
+void apply_root(const Flags& flags, DumpOptions& options) {
+  if (flags.pid && flags.container.given()) {
+    throw UsageError("-t and the name of a container exclude each other");
+  }
+  if (!flags.pid && !flags.container.given()) {
+    throw UsageError("-t is required, or --runc");
+  }
+  options.pid = flags.pid.value_or(0);
+  if (flags.pid && options.pid <= 0) {
     throw UsageError(fmt::format("-t takes the pid of a task, not {}", options.pid));
   }
+  flags.container.check();
+  if (flags.container.given() && options.directory.empty()) {
+    throw UsageError("runtimes take the checkpoint of a container from a directory: -D says which");
+  }
+}
+
+void apply(const Flags& flags, DumpOptions& options) {
+  apply_root(flags, options);
   if (options.directory.empty() && options.file.empty()) {
     throw UsageError("where to? -D takes the name of a directory, -o that of a file");
   }
@@ -125,12 +151,40 @@ void apply(const Flags& flags, DumpOptions& options) {
   options.writer.sync = !flags.no_sync;
 }
 
-std::string to_json(const DumpReport& report) {
+/// What is dumped is the container that was found, and what runtimes look for stands in the checkpoint.
+void add_container(const runtimes::Container& container, const DumpOptions& options,
+                   DumpCallbacks& callbacks) {
+  callbacks.frozen = [&container] {
+    if (procfs::read_stat(container.pid).start_time != container.start_time) {
+      throw error("container {} has ended, and {} is another task's pid now", container.name, container.pid);
+    }
+  };
+  callbacks.complete = [&container, &options] {
+    write_runc_descriptors(container, open_file(options.directory, O_RDONLY | O_DIRECTORY).get(),
+                           options.directory, options.writer.sync);
+  };
+}
+
+/// Tells what was found of the container before anything is done with it.
+std::optional<runtimes::Container> find_container(const Flags& flags, DumpOptions& options) {
+  if (!flags.container.given()) {
+    return std::nullopt;
+  }
+  runtimes::Container container = runtimes::find_runc_container(flags.container.root(), flags.container.runc);
+  set_options(container, options);
+  if (!flags.json) {
+    print_out(container_text(container));
+  }
+  return container;
+}
+
+std::string to_json(const DumpReport& report, const std::optional<runtimes::Container>& container) {
   return fmt::format(
-      "{{\"tasks\": {}, \"threads\": {}, \"pages\": {}, \"zero_pages\": {}, \"inherited_pages\": {}, "
+      "{{{}\"tasks\": {}, \"threads\": {}, \"pages\": {}, \"zero_pages\": {}, \"inherited_pages\": {}, "
       "\"payload_bytes\": {}, \"freezing_ns\": {}, \"frozen_ns\": {}, \"memory_ns\": {}}}\n",
-      report.tasks, report.threads, report.pages, report.zero_pages, report.inherited_pages,
-      report.payload_bytes, report.freezing_ns, report.frozen_ns, report.memory_ns);
+      container ? "\"container\": " + container_json(*container) + ", " : "", report.tasks, report.threads,
+      report.pages, report.zero_pages, report.inherited_pages, report.payload_bytes, report.freezing_ns,
+      report.frozen_ns, report.memory_ns);
 }
 
 std::string to_text(const DumpReport& report, const DumpOptions& options) {
@@ -166,6 +220,7 @@ int run_dump(Arguments arguments) {
   apply(flags, options);
 
   note_termination_signals();
+  const std::optional<runtimes::Container> container = find_container(flags, options);
   DumpReport report;
   {
     ProgressLine progress("dump");
@@ -173,9 +228,12 @@ int run_dump(Arguments arguments) {
     callbacks.progress = [&](const Progress& p) {
       progress.update(p.stage, p.bytes, p.total_bytes, p.tasks);
     };
+    if (container) {
+      add_container(*container, options, callbacks);
+    }
     report = dump(options, callbacks);
   }
-  tell(flags.json ? to_json(report) : to_text(report, options), options);
+  tell(flags.json ? to_json(report, container) : to_text(report, options), options);
   return kDone;
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/command_line.h"
+#include "cli/container.h"
 #include "cli/progress.h"
 #include "images-format/checkpoint_reader.h"
 #include "images-format/spooled_checkpoint.h"
@@ -19,6 +20,7 @@
 #include "program/output.h"
 #include "program/pidfile.h"
 #include "program/root_task.h"
+#include "runtimes/runc_restore.h"
 
 namespace godwit::cli {
 
@@ -27,7 +29,9 @@ namespace {
 constexpr CommandText kText{
     "restore",
     "(-D DIR | -i FILE) [--detach] [--pidfile FILE] [--root DIR]\n"
-    "                      [--external NAME=PATH]... [--plan] [-v]",
+    "                      [--external NAME=PATH]... [--plan] [-v]\n"
+    "       godwit restore --runc NAME -D DIR [--detach] [--bundle DIR] [--console-socket PATH]\n"
+    "                      [--pidfile FILE] [--runtime-root DIR]",
     "Brings the tree in a checkpoint back, with its pids, memory and open files, and lets it run on where "
     "it\n"
     "was frozen. The checkpoint stays and can be restored again once these pids are free. If anything fails\n"
@@ -40,14 +44,20 @@ constexpr CommandText kText{
     "Without --detach godwit stays: it waits for the root of the tree, passes SIGINT, SIGQUIT, SIGTERM and\n"
     "SIGHUP on to it (to its whole process group what a terminal sends, and a hangup), and exits with its\n"
     "exit code, or with 128 and the number of the signal that ended it. A shell job that is stopped in the\n"
-    "terminal stops godwit, too, so that the shell's fg and bg go for both.\n",
+    "terminal stops godwit, too, so that the shell's fg and bg go for both.\n\n"
+    "With --runc it is runc that restores the container NAME, by godwit, and that has it again as if it had\n"
+    "started it. What runc still knows of a container NAME that has ended is deleted before.\n",
     "  godwit restore -D /var/tmp/redis                               run it here\n"
     "  godwit restore -D /var/tmp/redis --detach --pidfile /run/r.pid run it in the background\n"
     "  godwit restore -i /var/tmp/redis.checkpoint                    from one file\n"
     "  zstdcat redis.checkpoint.zst | godwit restore -i -             from a stream\n"
-    "  godwit restore -D /var/tmp/redis --plan                        only say what would be done"};
+    "  godwit restore -D /var/tmp/redis --plan                        only say what would be done\n"
+    "  godwit restore --runc web -D /var/tmp/web --detach             a container of runc's"};
 
 struct Flags {
+  ContainerFlags container;
+  std::string bundle;
+  std::string console_socket;
   std::string directory;
   std::string file;
   std::string pidfile;
@@ -70,6 +80,11 @@ void add_options(CommandLine& line, Flags& flags) {
       "given");
   line.option("--root", "DIR", flags.root,
               "The root of the tree's mounts, if it has mounts of its own; by default where it was");
+  add_container_options(line, flags.container, "Have runc restore it, as its container of this name");
+  line.option("--bundle", "DIR", flags.bundle,
+              "With --runc: the container's bundle; by default where runc had it, if it still knows");
+  line.option("--console-socket", "PATH", flags.console_socket,
+              "With --runc: the socket to which the master of the container's terminal is sent");
   line.flag("--plan", flags.plan, "Print what would be made, by whom, in which order; restore nothing");
 }
 
@@ -84,6 +99,35 @@ std::map<std::string, std::string> external(const std::vector<std::string>& give
     paths[one.substr(0, at)] = one.substr(at + 1);
   }
   return paths;
+}
+
+void check(const Flags& flags) {
+  if (flags.directory.empty() && flags.file.empty()) {
+    throw UsageError("where from? -D takes the name of a directory, -i that of a file");
+  }
+  if (flags.file == "-" && ::isatty(STDIN_FILENO) != 0) {
+    throw UsageError("standard input is a terminal, which has no checkpoint");
+  }
+  flags.container.check();
+  if (flags.container.given() && flags.directory.empty()) {
+    throw UsageError("runtimes take the checkpoint of a container from a directory: -D says which");
+  }
+  if (flags.container.given() && !(flags.external.empty() && flags.root.empty())) {
+    throw UsageError("what --external and --root say is runc's affair with --runc");
+  }
+  if (!flags.container.given() && !(flags.bundle.empty() && flags.console_socket.empty())) {
+    throw UsageError("--bundle and --console-socket go with --runc");
+  }
+}
+
+int restore_container(const Flags& flags) {
+  return runtimes::restore_runc_container({.root = flags.container.root(),
+                                           .name = flags.container.runc,
+                                           .images = flags.directory,
+                                           .bundle = flags.bundle,
+                                           .console_socket = flags.console_socket,
+                                           .pidfile = flags.pidfile,
+                                           .detach = flags.detach});
 }
 
 /// Where the checkpoint comes from.
@@ -168,12 +212,7 @@ int run_restore(Arguments arguments) {
   if (!line.parse(arguments)) {
     return kDone;
   }
-  if (flags.directory.empty() && flags.file.empty()) {
-    throw UsageError("where from? -D takes the name of a directory, -i that of a file");
-  }
-  if (flags.file == "-" && ::isatty(STDIN_FILENO) != 0) {
-    throw UsageError("standard input is a terminal, which has no checkpoint");
-  }
+  check(flags);
   note_termination_signals();
   pid_t root = 0;
   {
@@ -184,6 +223,9 @@ int run_restore(Arguments arguments) {
     }
     // Where SIGCHLD is ignored, children vanish without having been waited for.
     ::signal(SIGCHLD, SIG_DFL);
+    if (flags.container.given()) {  // whose image is well-formed, or it wouldn't be here
+      return restore_container(flags);
+    }
     try {
       root = restore_tree(source, flags);
     } catch (...) {

@@ -275,11 +275,34 @@ Fd open_within_mount(int directory, const std::string& path) {
   return found;
 }
 
-Fd open_in_root(int root, const std::string& path) {
+namespace {
+
+Fd open_path_in_root(int root, const std::string& path, uint64_t more_flags) {
   open_how how{};
-  how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
+  how.flags = O_PATH | O_CLOEXEC | more_flags;
   how.resolve = RESOLVE_IN_ROOT;
   return Fd(static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
+}
+
+/// From the root of the mount namespace that it is in, or from ours.
+std::string path_of(int fd) {
+  return read_link("/proc/self/fd/" + std::to_string(fd));
+}
+
+}  // namespace
+
+Fd open_in_root(int root, const std::string& path) {
+  return open_path_in_root(root, path, O_NOFOLLOW);
+}
+
+std::optional<std::string> resolve_in_root(int root, const std::string& path) {
+  const Fd found = open_path_in_root(root, path, 0);
+  if (!found) {
+    return std::nullopt;
+  }
+  const std::string from = path_of(root);
+  const std::string to = path_of(found.get());
+  return is_below(to, from) ? std::optional("/" + relative_to(to, from)) : std::nullopt;
 }
 
 void in_mount_namespace(int space, const std::function<void()>& body) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -69,6 +70,9 @@ void join_peer_group(int from, int to);
 /// Opens (O_PATH) what `path` leads to for a process whose root directory is descriptor `root`: symbolic
 /// links on the way stay below it, too; a last one isn't followed. Invalid and errno if there is nothing.
 [[nodiscard]] Fd open_in_root(int root, const std::string& path);
+/// What `path` leads to for such a process, all symbolic links followed: the path without links, from that
+/// root. Nothing if there is nothing, or what is there is out of that root's reach. Throws Error.
+[[nodiscard]] std::optional<std::string> resolve_in_root(int root, const std::string& path);
 /// Runs `body` in a thread of its own that has entered the mount namespace of descriptor `space`; "/" is the
 /// root of that. What `body` throws is thrown here. Throws Error.
 void in_mount_namespace(int space, const std::function<void()>& body);

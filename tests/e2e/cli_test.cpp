@@ -82,7 +82,7 @@ TEST_F(Cli, UnknownCommand) {
 
 TEST_F(Cli, WrongUsage) {
   const std::string d = checkpoint_;
-  expect_usage_error({"dump"}, "-t is required");
+  expect_usage_error({"dump"}, "-t is required, or --runc");
   expect_usage_error({"dump", "-t", "1"}, "where to? -D takes the name of a directory, -o that of a file");
   expect_usage_error({"dump", "-t", "1", "-D", d, "-o", d}, "excludes");
   expect_usage_error({"dump", "-t", "one", "-D", d}, "-t");

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+/// Programs of runtimes that we run, which find our `criu` first.
+namespace godwit::runtimes {
+
+/// The directory of the program that we are, in which `criu` is, too. Throws Error if it isn't.
+[[nodiscard]] std::string directory_of_criu();
+
+/// Starts a program, found by PATH, with our standard descriptors, and with `first_in_path` in front of the
+/// PATH that it gets. Returns its pid, which is a child of ours. Throws Error.
+[[nodiscard]] pid_t start_command(std::vector<std::string> command, const std::string& first_in_path);
+
+/// Waits for the end of a child. Returns its exit code, or 128 and the number of the signal that ended it.
+/// Throws Error.
+[[nodiscard]] int wait_for_command(pid_t child);
+
+}  // namespace godwit::runtimes
