@@ -135,7 +135,7 @@ void NamespaceTable::collect(image::Namespace& record) {
     collect_ipc_namespace(*record.mutable_ipc());
   } else if (record.kind() == "net") {
     const EnteredNamespace entered("net", descriptor.get());
-    collect_net_namespace(*record.mutable_net(), options_);
+    collect_net_namespace(*record.mutable_net(), options_, net_settings_);
   } else if (record.kind() == "mnt") {
     collect_mounts(pid);
   } else if (record.kind() == "cgroup") {
@@ -145,7 +145,10 @@ void NamespaceTable::collect(image::Namespace& record) {
 }
 
 void NamespaceTable::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
-  for (const auto& [id, record] : records_) {
+  for (auto& [id, record] : records_) {
+    if (record.has_net()) {
+      net_settings_.finish(*record.mutable_net());
+    }
     writer.add(record);
   }
   mounts_.write(writer, ids);

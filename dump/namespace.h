@@ -9,6 +9,7 @@
 
 #include "dump/dump.h"
 #include "dump/mount.h"
+#include "dump/net_settings.h"
 #include "dump/task_state.h"
 #include "images-format/checkpoint_writer.h"
 #include "images-format/namespace.pb.h"
@@ -64,6 +65,7 @@ class NamespaceTable {
   MountCollector mounts_;
   Fd root_directory_;
   Fd net_namespace_;
+  NetSettingsReader net_settings_;
   std::map<pid_t, std::string> terminals_;  // paths, by session
 };
 
@@ -75,6 +77,7 @@ void collect_ipc_namespace(image::IpcNamespace& record);
 
 /// Refuses what isn't kept yet, unless whoever restores will see to it (`empty_network`). The calling thread
 /// is in the namespace.
-void collect_net_namespace(image::NetNamespace& record, const DumpOptions& options);
+void collect_net_namespace(image::NetNamespace& record, const DumpOptions& options,
+                           NetSettingsReader& settings);
 
 }  // namespace godwit
