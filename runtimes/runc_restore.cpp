@@ -111,8 +111,9 @@ int restore_runc_container(const RuncRestore& restore) {
   check_file(restore.images + "/" + kRuncDescriptors,
              "'godwit dump --runc' and 'runc checkpoint' write that into the checkpoint of a container");
   const std::string programs = directory_of_criu();
-  if (record && wait_for_command(
-                    start_command({"runc", "--root", restore.root, "delete", restore.name}, programs)) != 0) {
+  // --force: to runc a container that was dumped while it was paused is so still, since its cgroup is.
+  if (record && wait_for_command(start_command(
+                    {"runc", "--root", restore.root, "delete", "--force", restore.name}, programs)) != 0) {
     throw error("runc couldn't forget its container '{}', which has ended", restore.name);
   }
   const WorkDirectory work;

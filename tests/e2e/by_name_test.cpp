@@ -109,6 +109,20 @@ TEST_F(ByName, LeftRunningAndAsJson) {
   EXPECT_TRUE(container_.counts());
 }
 
+/// Its cgroup stays frozen when nobody is in it any more.
+TEST_F(ByName, APausedContainer) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_TRUE(container_.runc("pause " + container_.name).ok());
+  const Outcome dumped = dump();
+  ASSERT_TRUE(dumped.ok()) << dumped.output;
+  const int before = container_.count();
+  const Outcome restored = restore();
+  ASSERT_TRUE(restored.ok()) << restored.words();
+  EXPECT_TRUE(container_.counts()) << "it is restored running";
+  EXPECT_GE(container_.count(), before);
+  EXPECT_TRUE(contains(state(), "\"running\"")) << state();
+}
+
 /// Either takes what the other has written.
 TEST_F(ByName, TogetherWithRuncsOwnCommands) {
   ASSERT_NO_FATAL_FAILURE(start());
