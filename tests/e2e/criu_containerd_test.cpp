@@ -1,7 +1,6 @@
 // containerd's ctr, as Debian has it, with our criu first in PATH: a daemon of the test's own.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mount.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -10,6 +9,7 @@
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
+#include "tests/e2e/runtime.h"
 #include "tests/e2e/scratch_cgroup.h"
 
 namespace godwit::e2e {
@@ -46,11 +46,11 @@ class Containerd : public testing::Test {
         << "/state'\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n"
         << "[grpc]\n  address = '" << directory << "/socket'\n";
     std::ofstream(state_ / "image.py") << kMakeImage;
-    ASSERT_TRUE(shell("cd '" + directory + "' && containerd -c config.toml >log 2>&1 & echo $! >'" +
-                      directory + "/pid'")
+    ASSERT_TRUE(with_criu("cd '" + directory + "' && containerd -c config.toml >log 2>&1 & echo $! >'" +
+                          directory + "/pid'")
                     .ok());
     ASSERT_TRUE(wait_until([&] { return ctr("version").ok(); }, 30)) << try_read(state_ / "log").value_or("");
-    const Outcome made = shell(
+    const Outcome made = with_criu(
         "cd '" + directory + "' && mkdir -p fs/bin fs/proc fs/dev fs/sys && cp /bin/busybox fs/bin/ && " +
         "for name in sh cat mv usleep; do ln -s busybox fs/bin/$name; done && tar -C fs -cf layer.tar . && " +
         "/usr/bin/python3 image.py && tar -C image -cf image.tar . && " + ctr_ + "images import image.tar");
@@ -66,28 +66,14 @@ class Containerd : public testing::Test {
       ::kill(daemon, SIGTERM);
       EXPECT_TRUE(wait_until_gone({daemon}, 30));
     }
-    std::vector<std::string> places;
-    for (const std::string& line : lines_of(try_read("/proc/self/mountinfo").value_or(""))) {
-      if (const std::string place = words_of(line).at(4); place.starts_with(state_.path())) {
-        places.push_back(place);
-      }
-    }
-    for (auto place = places.rbegin(); place != places.rend(); ++place) {
-      ::umount2(place->c_str(), MNT_DETACH);
-    }
+    unmount_below(state_.path());
     remove_cgroups(space_);
   }
 
-  static Outcome shell(const std::string& command) {
-    const std::string criu = CRIU_BINARY;
-    return run({"/bin/sh", "-c",
-                "export PATH=" + criu.substr(0, criu.rfind('/')) +
-                    ":/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin; " + command + " </dev/null"});
-  }
   /// What it prints goes to a file: shims, which stay, would hold a pipe of ours.
   Outcome ctr(const std::string& arguments) const {
     const std::string output = state_ / "output";
-    Outcome outcome = shell(ctr_ + arguments + " >'" + output + "' 2>&1");
+    Outcome outcome = with_criu(ctr_ + arguments + " >'" + output + "' 2>&1");
     outcome.output += try_read(output).value_or("");
     return outcome;
   }

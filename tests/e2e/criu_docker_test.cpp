@@ -2,7 +2,6 @@
 // of its own.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mount.h>
 
 #include <cstdlib>
 
@@ -10,6 +9,7 @@
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
+#include "tests/e2e/runtime.h"
 #include "tests/e2e/scratch_cgroup.h"
 
 namespace godwit::e2e {
@@ -21,26 +21,28 @@ class Docker : public testing::Test {
     for (const char* program : {"/usr/sbin/dockerd", "/usr/bin/docker", "/usr/sbin/runc", "/bin/busybox"}) {
       ASSERT_TRUE(have_program(program)) << program << " is needed (scripts/install-deps)";
     }
-    ASSERT_TRUE(shell("ip netns add " + name_ + " && ip -n " + name_ + " link set lo up").ok());
+    ASSERT_TRUE(with_criu("ip netns add " + name_ + " && ip -n " + name_ + " link set lo up").ok());
     const std::string directory = state_.path();
     // What it starts has its PATH. The bridge and its rules are in our namespace.
-    ASSERT_TRUE(shell(inside_ + "dockerd --experimental --data-root '" + directory + "/data' --exec-root '" +
-                      directory + "/exec' --cgroup-parent /" + name_ + " -H unix://" + directory +
-                      "/socket -p '" + directory + "/pid' >'" + directory + "/log' 2>&1 &")
+    ASSERT_TRUE(with_criu(inside_ + "dockerd --experimental --data-root '" + directory +
+                          "/data' --exec-root '" + directory + "/exec' --cgroup-parent /" + name_ +
+                          " -H unix://" + directory + "/socket -p '" + directory + "/pid' >'" + directory +
+                          "/log' 2>&1 &")
                     .ok());
     ASSERT_TRUE(wait_until([&] { return docker("version").ok(); }, 30))
         << try_read(state_ / "log").value_or("");
     const Outcome imported =
-        shell("cd '" + directory + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-              "for name in sh cat mv usleep httpd; do ln -s busybox fs/bin/$name; done && " +
-              "tar -C fs -cf fs.tar . && " + docker_ + "import fs.tar counter");
+        with_criu("cd '" + directory + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
+                  "for name in sh cat mv usleep httpd; do ln -s busybox fs/bin/$name; done && " +
+                  "tar -C fs -cf fs.tar . && " + docker_ + "import fs.tar counter");
     ASSERT_TRUE(imported.ok()) << imported.words();
   }
 
   void TearDown() override {
     if (HasFailure()) {
-      std::fputs(shell("find '" + state_.path() + "' -name 'criu-*.log' | xargs tail -n 5").output.c_str(),
-                 stderr);
+      std::fputs(
+          with_criu("find '" + state_.path() + "' -name 'criu-*.log' | xargs tail -n 5").output.c_str(),
+          stderr);
     }
     static_cast<void>(docker("rm --force first"));
     const pid_t daemon = std::atoi(try_read(state_ / "pid").value_or("").c_str());
@@ -48,33 +50,19 @@ class Docker : public testing::Test {
       ::kill(daemon, SIGTERM);
       EXPECT_TRUE(wait_until_gone({daemon}, 30));
     }
-    std::vector<std::string> places;
-    for (const std::string& line : lines_of(try_read("/proc/self/mountinfo").value_or(""))) {
-      if (const std::string place = words_of(line).at(4); place.starts_with(state_.path())) {
-        places.push_back(place);
-      }
-    }
-    for (auto place = places.rbegin(); place != places.rend(); ++place) {
-      ::umount2(place->c_str(), MNT_DETACH);
-    }
-    EXPECT_TRUE(shell("ip netns del " + name_).ok());
+    unmount_below(state_.path());
+    EXPECT_TRUE(with_criu("ip netns del " + name_).ok());
     remove_cgroups(name_);
   }
 
-  static Outcome shell(const std::string& command) {
-    const std::string criu = CRIU_BINARY;
-    return run({"/bin/sh", "-c",
-                "export PATH=" + criu.substr(0, criu.rfind('/')) +
-                    ":/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin; " + command + " </dev/null"});
-  }
-  Outcome docker(const std::string& arguments) const { return shell(docker_ + arguments + " 2>&1"); }
+  Outcome docker(const std::string& arguments) const { return with_criu(docker_ + arguments + " 2>&1"); }
   int count() const { return std::atoi(docker("exec first cat /count").output.c_str()); }
   bool counts() const {
     const int before = count();
     return wait_until([&] { return count() > before; }, 10);
   }
   std::string fetch() const {
-    return shell(inside_ + "curl -s -S --max-time 5 http://127.0.0.1:18080/").output;
+    return with_criu(inside_ + "curl -s -S --max-time 5 http://127.0.0.1:18080/").output;
   }
 
   Reaper reaper_;

@@ -8,6 +8,7 @@
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
+#include "tests/e2e/runtime.h"
 #include "tests/e2e/scratch_cgroup.h"
 
 namespace godwit::e2e {
@@ -23,8 +24,8 @@ class Lxc : public testing::Test {
     }
     const Outcome created = lxc("create", "-t busybox");
     ASSERT_TRUE(created.ok()) << created.words();
-    ASSERT_TRUE(shell("sed -i -e 's/^lxc.net.0.type.*/lxc.net.0.type = empty/' -e '/^lxc.net.0.[lf]/d' " +
-                      std::string("-e 's/^lxc.tty.max.*/lxc.tty.max = 0/' '") + directory() + "/config'")
+    ASSERT_TRUE(with_criu("sed -i -e 's/^lxc.net.0.type.*/lxc.net.0.type = empty/' -e '/^lxc.net.0.[lf]/d' " +
+                          std::string("-e 's/^lxc.tty.max.*/lxc.tty.max = 0/' '") + directory() + "/config'")
                     .ok());
     std::ofstream(directory() + "/config", std::ios::app) << "lxc.console.path = none\n";
     std::ofstream(directory() + "/rootfs/count.sh") << kCountForever << "\n";
@@ -47,17 +48,11 @@ class Lxc : public testing::Test {
     remove_cgroups("lxc.monitor." + name_);
   }
 
-  static Outcome shell(const std::string& command) {
-    const std::string criu = CRIU_BINARY;
-    return run({"/bin/sh", "-c",
-                "export PATH=" + criu.substr(0, criu.rfind('/')) +
-                    ":/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin; " + command + " </dev/null"});
-  }
   /// What it prints goes to a file: the monitor, which stays, would hold a pipe of ours.
   Outcome lxc(const std::string& command, const std::string& options) const {
     const std::string output = state_ / "output";
-    Outcome outcome = shell("lxc-" + command + " -P '" + state_.path() + "' -n " + name_ + " " + options +
-                            " >'" + output + "' 2>&1");
+    Outcome outcome = with_criu("lxc-" + command + " -P '" + state_.path() + "' -n " + name_ + " " + options +
+                                " >'" + output + "' 2>&1");
     outcome.output += try_read(output).value_or("");
     return outcome;
   }
@@ -76,7 +71,7 @@ class Lxc : public testing::Test {
 TEST_F(Lxc, CheckpointAndRestoreThreeTimes) {
   for (int round = 0; round < 3; ++round) {
     const std::string images = "-D '" + (state_ / "images") + "'";
-    ASSERT_TRUE(shell("rm -rf '" + (state_ / "images") + "'").ok());
+    ASSERT_TRUE(with_criu("rm -rf '" + (state_ / "images") + "'").ok());
     const Outcome dumped = lxc("checkpoint", "-s " + images);
     ASSERT_TRUE(dumped.ok()) << dumped.words();
     ASSERT_NE(lxc("info", "-s").output.find("STOPPED"), std::string::npos);

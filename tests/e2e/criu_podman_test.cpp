@@ -1,6 +1,5 @@
 // Podman on runc, as Debian has both, with our criu first in PATH.
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -11,6 +10,7 @@
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/real_program.h"
+#include "tests/e2e/runtime.h"
 #include "tests/e2e/scratch_cgroup.h"
 
 namespace godwit::e2e {
@@ -25,10 +25,10 @@ class Podman : public testing::Test {
       ASSERT_TRUE(have_program(program)) << program << " is needed (scripts/install-deps)";
     }
     const Outcome imported =
-        shell("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-              "for name in sh cat mv usleep httpd; do ln -s busybox fs/bin/$name; done && tar -C fs -cf "
-              "fs.tar . && " +
-              podman_ + " import fs.tar counter");
+        with_criu("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
+                  "for name in sh cat mv usleep httpd; do ln -s busybox fs/bin/$name; done && tar -C fs -cf "
+                  "fs.tar . && " +
+                  podman_ + " import fs.tar counter");
     ASSERT_TRUE(imported.ok()) << imported.words();
   }
 
@@ -46,29 +46,14 @@ class Podman : public testing::Test {
       static_cast<void>(podman(std::string("rm --force --time 0 --ignore ") + name));
     }
     // Its storage is mounted on itself, and stays so.
-    std::vector<std::string> places;
-    for (const std::string& line : lines_of(try_read("/proc/self/mountinfo").value_or(""))) {
-      const std::string place = words_of(line).at(4);
-      if (place.starts_with(state_.path())) {
-        places.push_back(place);
-      }
-    }
-    for (auto place = places.rbegin(); place != places.rend(); ++place) {
-      ::umount2(place->c_str(), MNT_DETACH);
-    }
+    unmount_below(state_.path());
     remove_cgroups(cgroup_);
   }
 
-  static Outcome shell(const std::string& command) {
-    const std::string criu = CRIU_BINARY;
-    return run({"/bin/sh", "-c",
-                "export PATH=" + criu.substr(0, criu.rfind('/')) +
-                    ":/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin; " + command + " </dev/null"});
-  }
   /// What it prints goes to a file: conmon, which stays, would hold a pipe of ours.
   Outcome podman(const std::string& arguments) const {
     const std::string output = state_ / "output";
-    Outcome outcome = shell(before_ + podman_ + " " + arguments + " >'" + output + "' 2>&1");
+    Outcome outcome = with_criu(before_ + podman_ + " " + arguments + " >'" + output + "' 2>&1");
     outcome.output += try_read(output).value_or("");
     return outcome;
   }
@@ -136,7 +121,7 @@ TEST_F(Podman, LeaveRunning) {
 
 /// conmon holds the terminal's master, and writes what comes from it into the log.
 TEST_F(Podman, WithATerminalAndVolumes) {
-  ASSERT_TRUE(shell("mkdir '" + state_.path() + "/there'").ok());
+  ASSERT_TRUE(with_criu("mkdir '" + state_.path() + "/there'").ok());
   ASSERT_NO_FATAL_FAILURE(
       start("--network none -t -v '" + state_.path() + "/there:/here' -v named:/named --tmpfs /memory"));
   ASSERT_TRUE(
@@ -159,16 +144,16 @@ class PodmanNetwork : public Podman {
  protected:
   void SetUp() override {
     ASSERT_TRUE(have_program("/usr/lib/podman/netavark")) << "netavark is needed (scripts/install-deps)";
-    ASSERT_TRUE(shell("ip netns add " + name_ + " && ip -n " + name_ + " link set lo up").ok());
+    ASSERT_TRUE(with_criu("ip netns add " + name_ + " && ip -n " + name_ + " link set lo up").ok());
     before_ = "nsenter --net=/run/netns/" + name_ + " ";
     Podman::SetUp();
   }
   void TearDown() override {
     Podman::TearDown();
-    EXPECT_TRUE(shell("ip netns del " + name_).ok());
+    EXPECT_TRUE(with_criu("ip netns del " + name_).ok());
   }
   std::string fetch() const {
-    return shell(before_ + "curl -s -S --max-time 5 http://127.0.0.1:18080/").output;
+    return with_criu(before_ + "curl -s -S --max-time 5 http://127.0.0.1:18080/").output;
   }
 
  private:

@@ -9,16 +9,13 @@
 #include "kernel/error.h"
 #include "tests/e2e/counting_container.h"
 #include "tests/e2e/proc.h"
+#include "tests/e2e/runtime.h"
 
 namespace godwit::e2e {
 
 namespace {
 
 constexpr const char* kBusybox = "/bin/busybox";
-
-Outcome shell(const std::string& line) {
-  return run({"/bin/sh", "-c", line + " </dev/null"});
-}
 
 }  // namespace
 
@@ -28,7 +25,7 @@ RuncContainer::RuncContainer() {
       throw error("{} is needed (scripts/install-deps)", program);
     }
   }
-  const Outcome made = shell(
+  const Outcome made = with_criu(
       "cd '" + bundle.path() + "' && mkdir -p rootfs/bin rootfs/proc rootfs/dev rootfs/sys rootfs/tmp && " +
       "cp /bin/busybox rootfs/bin/ && " +
       "for name in sh cat sleep stty usleep mv syslogd logger; do ln -s busybox rootfs/bin/$name; done && " +
@@ -52,7 +49,7 @@ void RuncContainer::configure(const std::string& python) const {
   const std::string script = state / "configure.py";
   std::ofstream(script) << "import json\nc = json.load(open('config.json'))\n"
                         << python << "\njson.dump(c, open('config.json', 'w'))\n";
-  const Outcome done = shell("cd '" + bundle.path() + "' && /usr/bin/python3 '" + script + "'");
+  const Outcome done = with_criu("cd '" + bundle.path() + "' && /usr/bin/python3 '" + script + "'");
   if (!done.ok()) {
     throw error("cannot configure the container: {}", done.words());
   }
@@ -71,7 +68,7 @@ std::string RuncContainer::line(const std::string& arguments) const {
 
 Outcome RuncContainer::runc(const std::string& arguments) const {
   const std::string output = state / "output";
-  Outcome outcome = shell(line(arguments) + " >'" + output + "' 2>&1");
+  Outcome outcome = with_criu(line(arguments) + " >'" + output + "' 2>&1");
   outcome.output += try_read(output).value_or("");
   return outcome;
 }
@@ -82,8 +79,8 @@ std::string RuncContainer::directories() const {
 
 /// The container's standard descriptors are runc's: a file outside couldn't be reached from inside again.
 Outcome RuncContainer::start(const std::string& options) const {
-  return shell(line("run --bundle '" + bundle.path() + "' --detach " + options + " " + name) +
-               " >/dev/null 2>&1");
+  return with_criu(line("run --bundle '" + bundle.path() + "' --detach " + options + " " + name) +
+                   " >/dev/null 2>&1");
 }
 
 Outcome RuncContainer::checkpoint(const std::string& options) const {
