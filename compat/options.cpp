@@ -1,5 +1,6 @@
 #include "compat/options.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <charconv>
 
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "kernel/log.h"
 
 namespace godwit::compat {
@@ -78,16 +80,16 @@ void log_file(Settings& settings, Text value) {
   settings.log_file = value == "-" ? "" : value;
 }
 
-/// Whether the kernel has the security module of a profile `MODULE:NAME`. An unknown one it may have.
-bool has_security_module(Text profile) {
-  const auto there = [](const char* path) { return ::access(path, F_OK) == 0; };
-  return profile.starts_with("apparmor:")  ? there("/sys/module/apparmor")
-         : profile.starts_with("selinux:") ? there("/sys/fs/selinux/enforce")
-                                           : true;
+/// Whether processes have labels here. Without a security module that gives them any, reading one is an
+/// error: proc_pid_attr(5).
+bool has_security_labels() {
+  const Fd label(::open("/proc/self/attr/current", O_RDONLY | O_CLOEXEC));
+  char first = 0;
+  return !(label ? ::read(label.get(), &first, 1) < 0 && errno == EINVAL : errno == ENOENT);
 }
 
 void lsm_profile(Settings&, Text value) {
-  if (!value.ends_with(":unconfined") && has_security_module(value)) {
+  if (!value.ends_with(":unconfined") && has_security_labels()) {
     throw error("profile '{}'", value);
   }
 }
@@ -229,9 +231,10 @@ constexpr Option kTable[] = {
      "of what can't be set, network settings are a warning and limits of ipc a failure in any case"},
 
     // Cgroups and security modules.
-    {"manage_cgroups", "", 0, kFlag, kNoEffect, "tasks start in the cgroup of the restorer"},
+    {"manage_cgroups", "", 0, kFlag, kNoEffect,
+     "tasks start in the cgroup of the restorer, or in cgroup-root"},
     {"manage_cgroups_mode", "manage-cgroups", 0, Takes::OptionalValue, kNoEffect,
-     "tasks start in the cgroup of the restorer, whatever the mode"},
+     "tasks start in the cgroup of the restorer, or in cgroup-root, whatever the mode"},
     {"cg_root", "cgroup-root", 0, kValue, kHonoured,
      "[CONTROLLER:]PATH, in which the tree starts; without it, that of the restorer",
      more<&Settings::cgroup_roots>},
@@ -241,7 +244,7 @@ constexpr Option kTable[] = {
      "properties of cgroups aren't kept"},
     {"cgroup_yard", "cgroup-yard", 0, kValue, kNoEffect, "cgroups are used where they are mounted"},
     {"lsm_profile", "lsm-profile", 0, kValue, kHonoured,
-     "unconfined profiles, and those of a security module that the kernel lacks", lsm_profile},
+     "unconfined profiles; any where the kernel has no security module that labels processes", lsm_profile},
 
     // Memory.
     {"track_mem", "track-mem", 0, kFlag, kNoEffect, "each dump is a whole one"},

@@ -17,6 +17,7 @@
 #include "dump/mapping.h"
 #include "dump/maps_reader.h"
 #include "dump/memory.h"
+#include "dump/paused_cgroup.h"
 #include "dump/private_pages.h"
 #include "dump/task_tree.h"
 #include "dump/terminal.h"
@@ -214,6 +215,9 @@ class Dump {
     if (task.parent != nullptr) {
       const std::vector<std::string> cgroups = read_cgroups(pid);
       if (cgroups != cgroups_) {
+        if (PausedCgroup(pid)) {
+          throw refusal("task {} in a paused cgroup that isn't the root's", pid);
+        }
         task.record.mutable_cgroups()->Assign(cgroups.begin(), cgroups.end());
       }
     }

@@ -93,6 +93,9 @@ void Freezer::thaw() {
     all.insert(task.pid());
   }
   paused_->thaw(all);
+  if (PausedCgroup(root_)) {
+    throw error("process {} is paused by more than one cgroup", root_).hint("resume the outer one first");
+  }
 }
 
 /// Walks the tree from the root down and seizes what isn't yet. False: there was nothing new, so that the
@@ -388,6 +391,7 @@ void Freezer::leave_stopped() {
 }
 
 void Freezer::kill_all() {
+  paused_.reset();  // nobody is left who could be paused again
   for (const FrozenTask& task : tasks_) {
     if (!task.zombie()) {
       ::kill(task.pid(), SIGKILL);

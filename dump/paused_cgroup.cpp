@@ -9,7 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "dump/backoff.h"
 #include "kernel/cgroup.h"
+#include "kernel/clock.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/fdinfo.h"
@@ -18,6 +20,8 @@
 namespace godwit {
 
 namespace {
+
+constexpr uint64_t kPauseLimit = 1'000'000'000;
 
 std::string value_of(const std::string& file) {
   const Fd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -81,13 +85,21 @@ bool PausedCgroup::holds_stopped(pid_t pid, pid_t tid) const {
   if (file_.empty() || unified_ || thawed_) {
     return false;
   }
-  // In stat and status the pause hides everything else.
-  const std::string where = value_of(fmt::format("/proc/{}/task/{}/wchan", pid, tid));
-  if (where.empty() || where == "0") {
-    throw error("task {} is paused, and the kernel doesn't tell whether it is stopped, too", pid)
-        .hint(fmt::format("resume cgroup {} first", directory_));
-  }
-  return where == "do_signal_stop";
+  // In stat and status the pause hides everything else. A thread that is still on its way into the pause
+  // waits nowhere.
+  Backoff backoff;
+  const uint64_t start = monotonic_ns();
+  std::string where;
+  do {
+    where = value_of(fmt::format("/proc/{}/task/{}/wchan", pid, tid));
+    if (monotonic_ns() - start > kPauseLimit) {
+      throw error("task {} is paused, and the kernel doesn't tell whether it is stopped, too", pid)
+          .hint(fmt::format("resume cgroup {} first", directory_));
+    }
+    backoff.rest();
+  } while (where.empty() || where == "0");
+  return where.starts_with("do_signal_stop") ||
+         where.starts_with("get_signal");  // which may be inlined there
 }
 
 void PausedCgroup::thaw(const std::unordered_set<pid_t>& interrupted) {

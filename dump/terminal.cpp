@@ -16,18 +16,25 @@ namespace godwit {
 
 namespace {
 
-/// The number of a terminal says nothing about the devpts instance in which it is. A descriptor does.
+/// The number of a terminal says nothing about the devpts instance in which it is. A descriptor does, unless
+/// others are of the terminal of that number in another instance.
 std::optional<struct stat> find_by_descriptor(pid_t pid, dev_t terminal) {
   const Fd directory = open_file(fmt::format("/proc/{}/fd", pid), O_RDONLY | O_DIRECTORY);
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(::dup(directory.get())), ::closedir);
+  std::optional<struct stat> found;
   while (const dirent* entry = entries ? ::readdir(entries.get()) : nullptr) {
     struct stat status {};
-    if (entry->d_name[0] != '.' && ::fstatat(directory.get(), entry->d_name, &status, 0) == 0 &&
-        S_ISCHR(status.st_mode) && status.st_rdev == terminal) {
-      return status;
+    if (entry->d_name[0] == '.' || ::fstatat(directory.get(), entry->d_name, &status, 0) != 0 ||
+        !S_ISCHR(status.st_mode) || status.st_rdev != terminal) {
+      continue;
     }
+    if (found && found->st_dev != status.st_dev) {
+      throw refusal("terminals of the same number ({}:{}) in two devpts instances", major(terminal),
+                    minor(terminal));
+    }
+    found = status;
   }
-  return std::nullopt;
+  return found;
 }
 
 void collect(TaskState& leader, NamespaceTable& namespaces, const DumpOptions& options) {

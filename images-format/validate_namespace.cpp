@@ -19,6 +19,8 @@ void validate_one(const image::Namespace& record, const ValidationIndex& index) 
   const std::string& kind = record.kind();
   require(std::ranges::find(kKinds, kind) != kKinds.end(), "its kind is unknown");
   require(index.tasks.contains(record.task()), "task {} isn't there", record.task());
+  require(record.external().empty() || (!record.has_uts() && !record.has_net() && !record.has_ipc()),
+          "it is external and says what it holds");
   require(record.has_uts() ? kind == "uts" : kind != "uts" || !record.external().empty(),
           "host names belong to uts namespaces, and to each of them");
   require(!record.has_net() || kind == "net", "what a network namespace holds belongs to none of this kind");

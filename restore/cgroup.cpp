@@ -4,8 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+#include <ctime>
 #include <span>
 
+#include "kernel/clock.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/log.h"
@@ -13,6 +17,19 @@
 namespace godwit {
 
 namespace {
+
+constexpr uint64_t kEndLimit = 1'000'000'000;
+
+/// Whoever enters a paused cgroup stops in it.
+void check_not_paused(const std::string& directory) {
+  const auto has = [&](const char* file, std::string_view value) {
+    const Fd opened(::open((directory + file).c_str(), O_RDONLY | O_CLOEXEC));
+    return opened && read_all(opened.get(), directory).find(value) != std::string::npos;
+  };
+  if (has("/freezer.state", "FR") || has("/cgroup.events", "frozen 1")) {
+    throw error("cgroup {} is paused", directory).hint("resume it first");
+  }
+}
 
 void move_there(const std::string& directory) {
   const std::string file = directory + "/cgroup.procs";
@@ -53,22 +70,32 @@ CgroupStay::CgroupStay(const std::vector<CgroupRoot>& roots) {
       }
     }
   } catch (...) {
-    leave();
-    for (auto directory = made_.rbegin(); directory != made_.rend(); ++directory) {
-      ::rmdir(directory->c_str());
-    }
+    end();
     throw;
   }
 }
 
 CgroupStay::~CgroupStay() {
+  end();
+}
+
+void CgroupStay::end() noexcept {
   try {
     leave();
   } catch (const Error& e) {
     log::warning("{}", e.what());
   }
+  const uint64_t start = monotonic_ns();
   for (auto directory = made_.rbegin(); directory != made_.rend(); ++directory) {
-    ::rmdir(directory->c_str());
+    // Who has been killed may still be on the way out.
+    while (::rmdir(directory->c_str()) != 0) {
+      if (errno != EBUSY || monotonic_ns() - start > kEndLimit) {
+        log::warning("the cgroup {} stays: {}", *directory, std::strerror(errno));
+        break;
+      }
+      const timespec pause{0, 1'000'000};
+      ::nanosleep(&pause, nullptr);
+    }
   }
 }
 
@@ -90,6 +117,7 @@ void CgroupStay::enter(const CgroupMounts& mounts, const Cgroup& own, const std:
     throw error("cgroup {} of hierarchy '{}' isn't among our mounts", path, own.controllers);
   }
   make(there.directory, there.top);
+  check_not_paused(there.directory);
   own_.push_back(before.directory);
   move_there(there.directory);
 }

@@ -31,6 +31,7 @@ class CgroupStay {
 
  private:
   void enter(const CgroupMounts& mounts, const Cgroup& own, const std::string& path);
+  void end() noexcept;
   void make(const std::string& directory, const std::string& top);
 
   std::vector<std::string> own_;   // directories of the cgroups that this process has left

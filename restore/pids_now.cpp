@@ -76,8 +76,11 @@ void PidsNow::learn_threads(Plan& plan, int node) {
 
 bool PidsNow::is_ours(const Plan& plan, pid_t in_image) const {
   if (ours_.empty()) {
-    for (const PlannedNode& node : plan.nodes) {
-      ours_.insert(node.task != nullptr ? node.task->pid(0) : node.pid);
+    std::set<pid_t> unknown;  // of those whom the kernel has given another number that nobody has asked for
+    for (size_t i = 0; i < plan.nodes.size(); ++i) {
+      const PlannedNode& node = plan.nodes[i];
+      const pid_t before = node.task != nullptr ? node.task->pid(0) : node.pid;
+      (knows(plan, i) ? ours_ : unknown).insert(before);
       if (node.task == nullptr) {
         continue;
       }
@@ -85,6 +88,9 @@ bool PidsNow::is_ours(const Plan& plan, pid_t in_image) const {
       for (const auto& thread : node.task->threads()) {
         ours_.insert(thread.tid(0));
       }
+    }
+    for (const pid_t number : unknown) {
+      ours_.erase(number);
     }
   }
   return ours_.contains(in_image);
@@ -95,7 +101,7 @@ pid_t PidsNow::now(const Plan& plan, pid_t in_image) const {
     return found->second;
   }
   if (!is_ours(plan, in_image)) {
-    throw error("process, thread or group {} isn't of this tree", in_image);
+    throw error("process, thread or group {} isn't of this tree, or has a number that isn't known", in_image);
   }
   return in_image;
 }

@@ -117,7 +117,7 @@ class Restore {
     }
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
-    CgroupStay cgroups(options_.cgroups);
+    cgroups_.emplace(options_.cgroups);
     if (!plan_.root_namespaces.empty()) {
       make_first_process();
     }
@@ -139,7 +139,7 @@ class Restore {
       }
       region_.check();
       root_cloned_ = true;
-      cgroups.leave();
+      cgroups_->leave();
       if (callbacks_.created) {
         callbacks_.created(plan_.root().pid);
       }
@@ -150,7 +150,7 @@ class Restore {
       throw;
     }
     descriptors_.keep_bound_names();
-    cgroups.keep();
+    cgroups_->keep();
     outer_ends_.release();
     if (first_) {
       first_->release();
@@ -263,6 +263,7 @@ class Restore {
       log::warning("nobody holds the other end of a terminal that is only mounted: opening it fails");
     }
     outer_ends_.bring_up();
+    warn_about_cgroups(image_, plan_.root().pid);
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
@@ -497,6 +498,7 @@ class Restore {
   Terminals terminals_;
   Region region_;
   OuterEnds outer_ends_;
+  std::optional<CgroupStay> cgroups_;  // goes when nobody is in them any more
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
   PidsNow pids_;
   std::map<uint64_t, const image::MemoryObject*> objects_;
@@ -514,7 +516,6 @@ pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
   try {
     check_machine(image.header());
     const pid_t root = Restore(image, options, callbacks).run();
-    warn_about_cgroups(image, root);
     return root;
   } catch (Error& e) {
     e.in(fmt::format("restore of process {}", image.header().root_pid()));
