@@ -86,8 +86,26 @@ TEST_P(Paused, IsRestored) {
   ASSERT_NO_FATAL_FAILURE(pause_tree(workload.root()));
   const Outcome dumped = dump(workload.root(), images_ / "image");
   ASSERT_TRUE(dumped.ok()) << dumped.words();
+  EXPECT_EQ(state(), GetParam().resumed) << "nobody is left to be paused";
   const Restored restored = restore(images_ / "image");
   ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+/// In version 1 it doesn't come to a stop, and is refused for that, after a while.
+TEST_P(Paused, InPartIsRefused) {
+  if (GetParam().file != std::string("cgroup.freeze")) {
+    GTEST_SKIP() << "of cgroups v2 only";
+  }
+  Workload workload("tree", 0);
+  const std::vector<pid_t> tree = tree_of(workload.root());
+  ASSERT_GT(tree.size(), 1U);
+  put_in(tree.back());
+  std::ofstream(inner_ + "/cgroup.freeze") << 1;
+  const Outcome dumped = dump(workload.root(), images_ / "image", {"--leave-running"});
+  std::ofstream(inner_ + "/cgroup.freeze") << 0;
+  EXPECT_EQ(dumped.exit_code, 1);
+  EXPECT_NE(dumped.output.find("in a paused cgroup"), std::string::npos) << dumped.words();
   EXPECT_EQ(workload.verdict(), "pass");
 }
 
