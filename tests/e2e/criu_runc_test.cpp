@@ -81,6 +81,35 @@ TEST_F(Runc, CheckpointAndRestoreThreeTimes) {
   }
 }
 
+/// runc starts criu in the container's cgroup, which so becomes the root of the new namespace.
+TEST_F(Runc, ACgroupNamespace) {
+  container_.configure("c['linux']['namespaces'].append({'type': 'cgroup'})");
+  ASSERT_NO_FATAL_FAILURE(start());
+  const std::string before = container_.exec("/bin/cat /proc/self/cgroup").output;
+  ASSERT_NE(before.find(":pids:/\n"), std::string::npos) << before;
+  for (int round = 0; round < 2; ++round) {
+    const Outcome dumped = container_.checkpoint();
+    ASSERT_TRUE(dumped.ok()) << dumped.output;
+    const Outcome restored = container_.restore();
+    ASSERT_TRUE(restored.ok()) << restored.output;
+    EXPECT_TRUE(container_.counts());
+    EXPECT_EQ(container_.exec("/bin/cat /proc/self/cgroup").output, before);
+  }
+}
+
+/// What was paused runs once it is restored.
+TEST_F(Runc, APausedContainer) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_TRUE(container_.runc("pause " + container_.name).ok());
+  const Outcome dumped = container_.checkpoint();
+  ASSERT_TRUE(dumped.ok()) << dumped.output;
+  const int before = container_.count();
+  const Outcome restored = container_.restore();
+  ASSERT_TRUE(restored.ok()) << restored.output;
+  EXPECT_TRUE(container_.counts());
+  EXPECT_GT(container_.count(), before);
+}
+
 /// The name of a socket belongs to the container's file system, which isn't the restorer's own.
 TEST_F(Runc, ASocketWithAName) {
   container_.configure(RuncContainer::command(std::string("syslogd -n -O /messages & ") + kCountForever));
