@@ -40,8 +40,10 @@ std::string file_content(const uint32_t (&magic)[N], const google::protobuf::Mes
   return content += body;
 }
 
+/// A link that somebody has put there under that name isn't followed: others may be able to write there.
 Fd write_file(int directory, const std::string& name, const std::string& content) {
-  Fd file = open_at(directory, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  ::unlinkat(directory, name.c_str(), 0);
+  Fd file = open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   write_all(file.get(), std::as_bytes(std::span(content.data(), content.size())), name);
   return file;
 }
@@ -56,7 +58,7 @@ bool has_content(int directory, const char* name, const std::string& content) {
   struct stat status {};
   return ::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode) &&
          static_cast<size_t>(status.st_size) == content.size() &&
-         read_all(open_at(directory, name, O_RDONLY).get(), name) == content;
+         read_all(open_at(directory, name, O_RDONLY | O_NOFOLLOW).get(), name) == content;
 }
 
 uint32_t microseconds(uint64_t nanoseconds) {

@@ -131,6 +131,7 @@ class Dump {
     if (!let_go_early) {
       part_with(freezer);
     }
+    writer_->part();
     return report_;
   }
 

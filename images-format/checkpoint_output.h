@@ -21,6 +21,8 @@ class CheckpointOutput {
   /// one.
   virtual void finish(std::span<const std::byte> frames) = 0;
   virtual void retract() noexcept = 0;
+  /// The dump has done with the tree: it has ended, or whoever dumps wants it besides.
+  virtual void part() noexcept {}
 };
 
 [[nodiscard]] std::unique_ptr<CheckpointOutput> output_to_directory(

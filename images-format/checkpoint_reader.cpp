@@ -199,7 +199,7 @@ CheckpointImage CheckpointImage::open_file(Fd file, const std::string& path) {
                                         FileSections sections(file.get(), path);
                                         SectionLayout found = read_layout(sections);
                                         read_end(sections, found);
-                                        check_nothing_follows(sections);
+                                        static_cast<void>(read_parting(sections, found));
                                         return found;
                                       });
   return open_sections(std::move(file), path, std::move(layout));

@@ -71,6 +71,7 @@ class Writer final : public CheckpointWriter {
   }
 
   void retract() noexcept override { output_->retract(); }
+  void part() noexcept override { output_->part(); }
 
  private:
   void count_blocks(const image::MemoryObject& object) {

@@ -51,6 +51,9 @@ class CheckpointWriter {
   virtual void commit() = 0;
   /// Takes a committed checkpoint back: it has been written in vain.
   virtual void retract() noexcept = 0;
+  /// After `commit`: the tree has been ended, or let go on purpose. The reader of a stream waits for that
+  /// word before it makes the tree again.
+  virtual void part() noexcept = 0;
 };
 
 }  // namespace godwit

@@ -40,6 +40,8 @@ class FileOutput final : public CheckpointOutput {
     write_section(sink, {.type = SectionType::Metadata, .bytes = frames.size(), .payload_before = payload},
                   frames);
     write_section(sink, {.type = SectionType::End, .bytes = 0, .payload_before = payload}, {});
+    // For whoever makes a stream of it: a file isn't waited with.
+    write_section(sink, {.type = SectionType::Parted, .bytes = 0, .payload_before = payload}, {});
     file_.publish(sync_);
   }
 

@@ -91,11 +91,13 @@ Section decode_section(std::span<const std::byte, kPageSize> page) {
     throw Error("the page in front of a section doesn't end in zeros", 0, kDamaged);
   }
   const auto type = static_cast<SectionType>(header.type);
-  if (type != SectionType::Pages && type != SectionType::Metadata && type != SectionType::End) {
+  if (type != SectionType::Pages && type != SectionType::Metadata && type != SectionType::End &&
+      type != SectionType::Parted) {
     throw Error(fmt::format("a section is of the unknown type {}", header.type), 0,
                 "the checkpoint comes from a newer godwit");
   }
-  if (header.bytes > kMostBytes || (header.bytes == 0) != (type == SectionType::End)) {
+  if (header.bytes > kMostBytes ||
+      (header.bytes == 0) != (type == SectionType::End || type == SectionType::Parted)) {
     throw Error(fmt::format("a section of {} bytes is impossible", header.bytes), 0, kDamaged);
   }
   return {.type = type, .bytes = header.bytes, .payload_before = header.payload_before};
@@ -117,7 +119,7 @@ SectionLayout read_layout(SectionSource& source) {
   while (const std::optional<Section> section = next_section(source)) {
     first = false;
     offset += kPageSize;
-    if (section->type == SectionType::End) {
+    if (section->type == SectionType::End || section->type == SectionType::Parted) {
       throw Error("it ends without metadata", 0, kDamaged);
     }
     if (section->payload_before != layout.payload_bytes) {
@@ -154,11 +156,17 @@ void read_end(SectionSource& source, const SectionLayout& layout) {
   }
 }
 
-void check_nothing_follows(SectionSource& source) {
+bool read_parting(SectionSource& source, const SectionLayout& layout) {
+  const std::optional<Section> section = next_section(source);
+  if (!section) {
+    return false;
+  }
   std::array<std::byte, 1> more;
-  if (source.read(more) != 0) {
+  if (section->type != SectionType::Parted || section->payload_before != layout.payload_bytes ||
+      source.read(more) != 0) {
     throw Error("something stands behind its end", 0, kDamaged);
   }
+  return true;
 }
 
 }  // namespace godwit

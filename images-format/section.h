@@ -15,7 +15,12 @@ namespace godwit {
 // pages, and nobody has to read further than to the last byte of a section to know what comes. See
 // docs/image-format.md.
 
-enum class SectionType : uint32_t { Pages = 1, Metadata = 2, End = 3 };
+enum class SectionType : uint32_t {
+  Pages = 1,
+  Metadata = 2,
+  End = 3,     // all is there
+  Parted = 4,  // behind the end of a stream: the dump has done with the tree
+};
 
 struct Section {
   SectionType type;
@@ -62,7 +67,8 @@ class SectionSource {
 [[nodiscard]] SectionLayout read_layout(SectionSource& source);
 /// Reads that page. Throws Error if it isn't there or belongs to something else.
 void read_end(SectionSource& source, const SectionLayout& layout);
-/// Throws Error if the source goes on.
-void check_nothing_follows(SectionSource& source);
+/// Reads what may stand behind that: nothing, or the word that the dump has done with the tree. Returns
+/// whether that is there. Throws Error if the source goes on otherwise.
+[[nodiscard]] bool read_parting(SectionSource& source, const SectionLayout& layout);
 
 }  // namespace godwit

@@ -164,19 +164,25 @@ void SpooledCheckpoint::give_name() {
 }
 
 void SpooledCheckpoint::accept() {
-  with_context([&] { return fmt::format("checkpoint {}", stream_->name()); },
-               [&] {
-                 give_name();
-                 // A copy that others find must be whole before the stream's last page is gone.
-                 std::array<std::byte, kPageSize> page;
-                 encode_section(
-                     {.type = SectionType::End, .bytes = 0, .payload_before = layout_.payload_bytes}, page);
-                 write_all(file_.get(), page, file_name_);
-                 stream_->stop_copying();
-                 read_end(*stream_, layout_);
-                 accepted_ = true;
-                 check_nothing_follows(*stream_);
-               });
+  with_context(
+      [&] { return fmt::format("checkpoint {}", stream_->name()); },
+      [&] {
+        give_name();
+        // A copy that others find must be whole before the stream's last page is gone.
+        std::array<std::byte, kPageSize> page;
+        encode_section({.type = SectionType::End, .bytes = 0, .payload_before = layout_.payload_bytes}, page);
+        write_all(file_.get(), page, file_name_);
+        encode_section({.type = SectionType::Parted, .bytes = 0, .payload_before = layout_.payload_bytes},
+                       page);
+        write_all(file_.get(), page, file_name_);
+        stream_->stop_copying();
+        read_end(*stream_, layout_);
+        accepted_ = true;
+        if (!read_parting(*stream_, layout_)) {
+          throw Error("its dump didn't say that it has ended the tree, which may still run", 0,
+                      "if it doesn't, restore the copy that is kept, with -i");
+        }
+      });
 }
 
 std::string SpooledCheckpoint::kept() const {

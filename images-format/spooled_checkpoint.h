@@ -28,8 +28,8 @@ class SpooledCheckpoint {
 
   [[nodiscard]] const CheckpointImage& image() const { return *image_; }
 
-  /// Gives the copy a name, reads the last page, and waits for the end of the stream: whoever wrote it has
-  /// done with the tree then. Throws Error.
+  /// Gives the copy a name, reads the last page, and waits for the dump's word that it has done with the
+  /// tree. Throws Error, also if the stream ends without it: the tree may still run.
   void accept();
   /// The path under which it is kept; empty: it isn't.
   [[nodiscard]] std::string kept() const;

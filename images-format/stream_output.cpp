@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -81,8 +82,14 @@ class StreamOutput final : public CheckpointOutput {
     sink_.settle(sync_);
   }
 
-  /// What has been read can't be taken back.
+  /// What has been read can't be taken back. But whoever restores waits for more.
   void retract() noexcept override {}
+
+  void part() noexcept override {
+    std::array<std::byte, kPageSize> page;
+    encode_section({.type = SectionType::Parted, .bytes = 0, .payload_before = pages_.bytes()}, page);
+    sink_.write_last(page);
+  }
 
  private:
   bool sync_;

@@ -40,7 +40,6 @@ mode_t kind_of(int fd) {
 Delivery delivery_of(int fd) {
   switch (kind_of(fd)) {
     case S_IFREG:
-    case S_IFBLK:
       return Delivery::Kept;
     case S_IFIFO:
       return Delivery::Taken;
@@ -78,6 +77,20 @@ void StreamSink::write(std::span<const std::byte> data) {
       ::poll(&room, 1, kPatienceMs);
     } else if (errno != EINTR) {
       throw errno_error("cannot write {}", name_);
+    }
+  }
+}
+
+void StreamSink::write_last(std::span<const std::byte> data) noexcept {
+  for (int tries = 0; !data.empty() && tries < 100; ++tries) {
+    const ssize_t put = write_some(data);
+    if (put >= 0) {
+      data = data.subspan(static_cast<size_t>(put));
+    } else if (errno == EAGAIN) {
+      pollfd room{.fd = fd(), .events = POLLOUT, .revents = 0};
+      ::poll(&room, 1, kPatienceMs);
+    } else if (errno != EINTR) {
+      return;  // such as a reader that wants no more than the checkpoint
     }
   }
 }

@@ -26,6 +26,9 @@ class StreamSink final : public ByteSink {
   StreamSink(int fd, std::string name);
 
   void write(std::span<const std::byte> data) override;
+  /// The same for what is only said, and too late to fail: doesn't heed signals, and gives up after ten
+  /// seconds.
+  void write_last(std::span<const std::byte> data) noexcept;
   /// Waits until whatever can be known of all that was written is known. Throws Error if it was not taken,
   /// for one because the reader has gone.
   void settle(bool sync);

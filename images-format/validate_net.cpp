@@ -105,11 +105,13 @@ void validate_master(const image::NetDevice& device, const Devices& devices) {
   validate_settings(device.port(), bridge_port_settings());
 }
 
+constexpr size_t kDeepest = 8;  // MAX_NEST_DEV
+
 /// Devices stand on each other without end.
 void require_no_circle(const image::NetDevice& device, const Devices& devices) {
   const image::NetDevice* at = &device;
   for (size_t steps = 0; at->kind() != "veth" && at->lower() != 0; ++steps) {
-    require(steps <= devices.size(), "it stands on itself");
+    require(steps <= kDeepest, "it stands on itself, or on more than {} others", kDeepest);
     at = devices.at(at->lower());
   }
 }

@@ -146,9 +146,22 @@ std::vector<NetDevice> list_net_devices(netlink::Connection& connection) {
 }
 
 bool is_fallback(const NetDevice& device) {
-  constexpr std::array<std::string_view, 9> kKnown = {"tunl0",   "sit0",    "gre0",    "gretap0", "erspan0",
-                                                      "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0"};
-  return (device.flags & IFF_UP) == 0 && std::ranges::find(kKnown, device.name) != kKnown.end();
+  struct Fallback {
+    std::string_view name;
+    std::string_view kind;
+  };
+  constexpr std::array<Fallback, 9> kKnown = {{{"tunl0", "ipip"},
+                                               {"sit0", "sit"},
+                                               {"gre0", "gre"},
+                                               {"gretap0", "gretap"},
+                                               {"erspan0", "erspan"},
+                                               {"ip6tnl0", "ip6tnl"},
+                                               {"ip6gre0", "ip6gre"},
+                                               {"ip_vti0", "vti"},
+                                               {"ip6_vti0", "vti6"}}};
+  return (device.flags & IFF_UP) == 0 && std::ranges::any_of(kKnown, [&](const Fallback& known) {
+           return known.name == device.name && known.kind == device.kind;
+         });
 }
 
 }  // namespace godwit

@@ -230,10 +230,25 @@ bool was_entered(std::string_view entry) {
   return (fixed.ndm_state & NUD_PERMANENT) != 0 || (fixed.ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED)) != 0;
 }
 
+/// The kernel tells of it until it comes to remove it.
+bool has_expired(std::string_view route) {
+  for (const netlink::Attribute& attribute : netlink::attributes(behind(Table::Route, route))) {
+    rta_cacheinfo ages{};
+    if (attribute.type == RTA_CACHEINFO) {
+      std::memcpy(&ages, attribute.value.data(), std::min(sizeof ages, attribute.value.size()));
+    }
+    if (ages.rta_expires < 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool is_listed(Table table, std::string_view entry) {
   if (table == Table::Route) {
     const auto route = fixed_part<rtmsg>(entry);
-    return (route.rtm_flags & RTM_F_CLONED) == 0 && !follows_from_ipv6_addresses(route);
+    return (route.rtm_flags & RTM_F_CLONED) == 0 && !follows_from_ipv6_addresses(route) &&
+           !has_expired(entry);
   }
   if (table == Table::Forwarding) {
     return is_static_forwarding(entry);

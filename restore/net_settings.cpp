@@ -36,7 +36,9 @@ Scope scope_of(std::string_view path) {
 
 /// What follows from other things: a count, or what devices are told by netlink.
 bool is_derived(std::string_view path) {
-  return path == "netfilter/nf_conntrack_count" || path.ends_with("/addr_gen_mode");
+  const bool of_future_devices =
+      path == "ipv6/conf/default/addr_gen_mode" || path == "ipv6/conf/all/addr_gen_mode";
+  return path == "netfilter/nf_conntrack_count" || (path.ends_with("/addr_gen_mode") && !of_future_devices);
 }
 
 class Settings {

@@ -1,5 +1,6 @@
 // A checkpoint as one file, and through pipes: nothing is lost, whoever dies.
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -7,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <span>
 
 #include "kernel/error.h"
@@ -244,7 +246,7 @@ TEST_F(OneFile, AStreamThatIsCutIsRefused) {
   struct stat status {};
   ASSERT_EQ(stat(file_.c_str(), &status), 0);
   for (const long lost :
-       {1L, 4096L, 4097L, static_cast<long>(status.st_size / 2), static_cast<long>(status.st_size)}) {
+       {4097L, 8192L, 8193L, static_cast<long>(status.st_size / 2), static_cast<long>(status.st_size)}) {
     const Outcome outcome = run_pipeline(
         workload.root(), fmt::format("head -c {} '{}' | {}", status.st_size - lost, file_, restore_command()),
         copies_.path());
@@ -256,6 +258,58 @@ TEST_F(OneFile, AStreamThatIsCutIsRefused) {
   const Restored restored = restore_from_file(file_);
   ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
   EXPECT_EQ(workload.verdict(), "pass");
+}
+
+/// The dump has been ended between its last page and the tree's end: what it left in the pipe isn't made a
+/// second tree beside the first. (In a pid namespace of its own no number is taken.)
+TEST_F(OneFile, ADumpThatIsEndedLeavesOneTree) {
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    SCOPED_TRACE(strsignal(signal));
+    LaunchOptions namespaces;
+    namespaces.namespaces = CLONE_NEWPID;
+    Workload workload("pid_namespace", 0, {}, namespaces);
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    const Fd from(ends[0]);
+    Fd to(ends[1]);
+    LaunchOptions options;
+    options.output = images_ / "errors";
+    options.in_child = [&] {
+      if (dup2(to.get(), STDOUT_FILENO) < 0) {
+        _exit(1);
+      }
+    };
+    const pid_t dumping =
+        launch({GODWIT_BINARY, "dump", "-t", std::to_string(workload.root()), "-o", "-"}, options);
+    to.reset();
+    // All of it fits into the pipe; the dump waits until it has been read.
+    int unread = 0;
+    int before = -1;
+    ASSERT_TRUE(wait_until([&] {
+      before = unread;
+      return ioctl(from.get(), FIONREAD, &unread) == 0 && unread > 0 && unread == before &&
+             state_of(dumping) == 'S';
+    }));
+    ASSERT_EQ(kill(dumping, signal), 0);
+    EXPECT_NE(wait_for_end(dumping), 0);
+    const std::vector<pid_t> tree = tree_of(workload.root());
+    LaunchOptions reading;
+    reading.output = images_ / "restore";
+    reading.environment.push_back("TMPDIR=" + copies_.path());
+    reading.in_child = [&] {
+      if (dup2(from.get(), STDIN_FILENO) < 0) {
+        _exit(1);
+      }
+    };
+    EXPECT_EQ(wait_for_end(launch({GODWIT_BINARY, "restore", "-i", "-", "--detach"}, reading)), 1 << 8);
+    const std::string said = try_read(reading.output).value_or("");
+    EXPECT_NE(said.find("may still run"), std::string::npos) << said;
+    EXPECT_EQ(tree_of(workload.root()), tree);
+    EXPECT_EQ(descendants().size(), tree.size()) << "there is one tree";
+    EXPECT_EQ(names_in(copies_.path()).size(), 1U) << "the copy is kept";
+    unlink((copies_ / names_in(copies_.path()).front()).c_str());
+    EXPECT_EQ(workload.verdict(), "pass");
+  }
 }
 
 TEST_F(OneFile, LeavesTheTreeIfAskedTo) {

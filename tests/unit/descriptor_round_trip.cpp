@@ -64,6 +64,7 @@ class MemoryWriter : public CheckpointWriter {
   PageSink& pages() override { return *content; }
   void commit() override {}
   void retract() noexcept override {}
+  void part() noexcept override {}
 
   std::vector<Record> records;
   std::unique_ptr<MemoryPages> content = std::make_unique<MemoryPages>();

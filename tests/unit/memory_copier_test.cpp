@@ -44,6 +44,7 @@ class Records : public CheckpointWriter {
   PageSink& pages() override { return sink_; }
   void commit() override {}
   void retract() noexcept override {}
+  void part() noexcept override {}
   std::vector<image::MemoryObject> objects;
 
  private:

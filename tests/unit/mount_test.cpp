@@ -117,6 +117,7 @@ class MemoryWriter final : public CheckpointWriter {
   PageSink& pages() override { return *pages_; }
   void commit() override {}
   void retract() noexcept override {}
+  void part() noexcept override {}
   [[nodiscard]] CheckpointImage image() && { return {std::move(records_), std::move(pages_)}; }
 
  private:

@@ -118,6 +118,7 @@ class SingleFile : public testing::TestWithParam<image::PageBlock::Codec> {
     const auto writer = CheckpointWriter::create_stream(file.get(), path, options());
     fill(*writer);
     writer->commit();
+    writer->part();
     return load(path);
   }
 
@@ -140,20 +141,28 @@ class SingleFile : public testing::TestWithParam<image::PageBlock::Codec> {
     }
   }
 
-  /// The same, if it comes through a pipe, which is closed then. Nothing may be left of it.
-  std::string read_as_stream(std::span<const std::byte> bytes) {
+  /// The same, if it comes through a pipe, which is closed then. A copy that was kept must be whole; it is
+  /// removed unless somebody wants it.
+  std::string read_as_stream(std::span<const std::byte> bytes, bool keep = false) {
     Pipe pipe;
     EXPECT_GE(::fcntl(pipe.to.get(), F_SETPIPE_SZ, 1 << 20), static_cast<int>(bytes.size()));
     write_all(pipe.to.get(), bytes, "pipe");
     pipe.to.reset();
+    std::optional<SpooledCheckpoint> spooled;
+    std::string failure;
     try {
-      SpooledCheckpoint spooled(pipe.from.get(), "pipe");
-      spooled.accept();
-      spooled.remove();
-      return "";
+      spooled.emplace(pipe.from.get(), "pipe");
+      spooled->accept();
     } catch (const Error& e) {
-      return e.what();
+      failure = e.what();
     }
+    if (spooled && !spooled->kept().empty()) {
+      EXPECT_NO_THROW(CheckpointImage::open(spooled->kept()));
+      if (!keep) {
+        spooled->remove();
+      }
+    }
+    return failure;
   }
 
   TempDirectory directory_;
@@ -193,6 +202,7 @@ TEST_P(SingleFile, EveryRecordAndPageComesBackFromAPipe) {
       const auto writer = CheckpointWriter::create_stream(pipe.to.get(), "pipe", options());
       fill(*writer);
       writer->commit();
+      writer->part();
       failure.clear();
     } catch (const Error& e) {
       failure = e.what();
@@ -256,6 +266,7 @@ void send_through(Fd to, const Fd& from, const WriterOptions& options) {
   const auto writer = CheckpointWriter::create_stream(to.get(), "socket", options);
   fill(*writer);
   EXPECT_NO_THROW(writer->commit());
+  writer->part();
   to.reset();
   reading.join();
 }
@@ -284,17 +295,24 @@ TEST_P(SingleFile, ATcpConnectionCarriesIt) {
   send_through(std::move(to), from, options());
 }
 
+/// Of a file nobody asks for the page behind the end.
+bool is_whole(size_t length, const Bytes& bytes) {
+  return length + kPageSize == bytes.size();
+}
+
 TEST_P(SingleFile, CutAnywhereItIsRefused) {
   for (const Bytes& bytes : {file(), stream()}) {
     for (size_t length = 0; length < bytes.size(); length += 61) {
       const auto cut = std::span(bytes).first(length);
-      ASSERT_NE(read_as_file(cut), "") << "cut at " << length << " of " << bytes.size();
+      ASSERT_EQ(read_as_file(cut) == "", is_whole(length, bytes))
+          << "cut at " << length << " of " << bytes.size();
     }
     for (size_t length = 0; length <= bytes.size(); length += kPageSize) {
       for (const size_t off : {length - 1, length, length + 1}) {
         if (off < bytes.size()) {
           const auto cut = std::span(bytes).first(off);
-          ASSERT_NE(read_as_file(cut), "") << "cut at " << off << " of " << bytes.size();
+          ASSERT_EQ(read_as_file(cut) == "", is_whole(off, bytes))
+              << "cut at " << off << " of " << bytes.size();
           ASSERT_NE(read_as_stream(cut), "") << "cut at " << off << " of " << bytes.size();
         }
       }
@@ -328,7 +346,7 @@ TEST_P(SingleFile, SomethingBehindItsEndIsRefused) {
   bytes.insert(bytes.end(), once.begin(), once.end());
   EXPECT_THAT(read_as_file(bytes), HasSubstr("behind its end"));
   // Its last page has been read, and whoever wrote it may have done with the tree.
-  EXPECT_THAT(read_as_stream(bytes), HasSubstr("behind its end"));
+  EXPECT_THAT(read_as_stream(bytes, true), HasSubstr("behind its end"));
   ASSERT_EQ(names_in(copies_).size(), 1U);
   expect_sample(CheckpointImage::open(copies_ + "/" + names_in(copies_).front()));
 }
@@ -359,6 +377,7 @@ class MadeUp : public SingleFile {
   void add_end() {
     add(SectionType::Metadata, frames_, pages_.bytes().size());
     add(SectionType::End, {}, pages_.bytes().size());
+    add(SectionType::Parted, {}, pages_.bytes().size());
   }
   std::string verdict() {
     const std::string as_file = read_as_file(sink_.bytes);
