@@ -260,6 +260,13 @@ int DescriptorPlan::last_free_descriptor() const {
   return state_->end_of_free - 1;
 }
 
+void DescriptorPlan::reserve_table() const {
+  constexpr int kBesides = 64;  // shared memory, files to be mapped, what comes by name, scratch
+  const int last = state_->first_free + static_cast<int>(state_->descriptions.size()) + kBesides;
+  // It may be above the limit; then nothing of that size will be asked for, or the limit is raised first.
+  Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, last)).reset();
+}
+
 int DescriptorPlan::next_descriptor() const {
   return state_->first_scratch + kScratchNumbers;
 }

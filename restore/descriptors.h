@@ -68,6 +68,10 @@ class DescriptorPlan {
   /// From here up to the last nobody in the image has a descriptor: above all numbers of the image if the
   /// limit allows it, and above those that the coordinator uses itself.
   [[nodiscard]] int first_free_descriptor() const;
+  /// Has the kernel make this process's table large enough for what tasks inherit, about. While another
+  /// process shares the table, that waits until all CPUs have been seen idle or in user mode
+  /// (expand_fdtable() in fs/file.c), which takes some 20 ms.
+  void reserve_table() const;
   [[nodiscard]] int last_free_descriptor() const;
   /// After make_shared: one above the highest number that making and placing uses.
   [[nodiscard]] int next_descriptor() const;

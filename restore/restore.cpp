@@ -201,6 +201,7 @@ class Restore {
       furnish_mounts(plan_, image_,
                      {.root = options_.root, .external = options_.external, .terminals = &terminals_});
     };
+    descriptors_.reserve_table();
     first_.emplace(making);
     pids_.learn(plan_, 0, first_->pid());
   }

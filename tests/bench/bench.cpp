@@ -2,7 +2,7 @@
 // are measured in the same run, taking turns: times by themselves say little on a machine that others use
 // too. Medians, after one round that isn't counted. Nothing is asserted.
 //
-//   godwit_bench [--rounds N] [CASE...]     cases: small many large
+//   godwit_bench [--rounds N] [CASE...]     cases: small many large runc-shell runc-redis
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +12,8 @@
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "tests/bench/limits.h"
+#include "tests/bench/runc.h"
+#include "tests/bench/samples.h"
 #include "tests/e2e/harness.h"
 #include "tests/e2e/proc.h"
 
@@ -34,16 +36,6 @@ constexpr Case kCases[] = {
     {"small", "1 process of 1 MB", 1, kMegabyte, 21, "empty program + 3 ms; frozen 1.5 ms"},
     {"many", "100 processes of 10 MB", 100, 10 * kMegabyte, 5, "1.5 x copying + 0.5 ms a process; 10 files"},
     {"large", "1 process of 2 GB", 1, 2048 * kMegabyte, 5, "1.3 x copying"},
-};
-
-struct Samples {
-  std::vector<double> values;
-  void add(double value) { values.push_back(value); }
-  [[nodiscard]] double median() const {
-    std::vector<double> sorted = values;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted.empty() ? 0 : sorted[sorted.size() / 2];
-  }
 };
 
 struct Result {
@@ -101,16 +93,13 @@ void one_round(Result& result, pid_t root, const std::vector<Region>& regions, c
   round.restore.add(time_command({GODWIT_BINARY, "restore", "-D", image, "--detach"}));
   e2e::run({"/bin/rm", "-rf", image});
   if (counted) {
-    const auto take = [](Samples& to, const Samples& from) {
-      to.values.insert(to.values.end(), from.values.begin(), from.values.end());
-    };
-    take(result.empty, round.empty);
-    take(result.copy_out, round.copy_out);
-    take(result.copy_in, round.copy_in);
-    take(result.copy_in_touched, round.copy_in_touched);
-    take(result.dump, round.dump);
-    take(result.frozen, round.frozen);
-    take(result.restore, round.restore);
+    result.empty.take(round.empty);
+    result.copy_out.take(round.copy_out);
+    result.copy_in.take(round.copy_in);
+    result.copy_in_touched.take(round.copy_in_touched);
+    result.dump.take(round.dump);
+    result.frozen.take(round.frozen);
+    result.restore.take(round.restore);
   }
 }
 
@@ -132,10 +121,6 @@ Result run_case(const Case& what, int rounds) {
     fprintf(stderr, "%s: round %d of %d\n", what.title, round, rounds);
   }
   return result;
-}
-
-std::string ms(double seconds) {
-  return fmt::format("{:.2f} ms", seconds * 1e3);
 }
 
 void print_small(const Result& result) {
@@ -162,7 +147,13 @@ void print_copying(const Result& result, double factor, double per_process) {
   row("restore", result.restore, "copying, memory touched first", result.copy_in_touched, "");
 }
 
-void print(const std::vector<Result>& results) {
+constexpr struct {
+  const char* name;
+  bool busy;
+  int rounds;
+} kRuncCases[] = {{"runc-shell", false, 11}, {"runc-redis", true, 5}};
+
+void print(const std::vector<Result>& results, const std::string& more_rows) {
   fmt::print(
       "| work | whole command | limit | found | frozen | wanted at most |\n|---|---|---|---|---|---|\n");
   for (const Result& result : results) {
@@ -174,6 +165,7 @@ void print(const std::vector<Result>& results) {
       print_copying(result, 1.3, 0);
     }
   }
+  fmt::print("{}", more_rows);
   for (const Result& result : results) {
     fmt::print("\n{}: {} files in the checkpoint, medians of {} rounds; wanted: {}.", result.what.title,
                result.files, result.dump.values.size(), result.what.wanted);
@@ -191,13 +183,24 @@ int main_with(const std::vector<std::string>& words) {
       names.push_back(words[i]);
     }
   }
+  const auto wanted = [&](const char* name) {
+    return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+  };
   std::vector<Result> results;
   for (const Case& what : kCases) {
-    if (names.empty() || std::find(names.begin(), names.end(), what.name) != names.end()) {
+    if (wanted(what.name)) {
       results.push_back(run_case(what, rounds > 0 ? rounds : what.rounds));
     }
   }
-  print(results);
+  std::string runc_rows;
+  for (const auto& what : kRuncCases) {
+    if (wanted(what.name)) {
+      const int of = rounds > 0 ? rounds : what.rounds;
+      runc_rows += measure_runc(
+          what.busy, of, [&](int round) { fprintf(stderr, "%s: round %d of %d\n", what.name, round, of); });
+    }
+  }
+  print(results, runc_rows);
   return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "tests/e2e/runc_container.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -17,9 +18,14 @@ namespace {
 
 constexpr const char* kBusybox = "/bin/busybox";
 
+std::string next_name() {
+  static int made = 0;
+  return fmt::format("godwit-test-{}-{}", ::getpid(), ++made);
+}
+
 }  // namespace
 
-RuncContainer::RuncContainer() {
+RuncContainer::RuncContainer() : name(next_name()) {
   for (const char* program : {"/usr/sbin/runc", kBusybox, "/usr/bin/python3"}) {
     if (!have_program(program)) {
       throw error("{} is needed (scripts/install-deps)", program);

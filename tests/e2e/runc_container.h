@@ -1,7 +1,5 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <string>
 
 #include "tests/e2e/harness.h"
@@ -46,7 +44,7 @@ class RuncContainer {
 
   TemporaryDirectory bundle;
   TemporaryDirectory state;
-  const std::string name = "godwit-test-" + std::to_string(::getpid());
+  const std::string name;  // no other container's, which would have the same cgroups
 };
 
 }  // namespace godwit::e2e
