@@ -18,6 +18,7 @@
 #include "dump/namespace.h"
 #include "dump/shared_memory.h"
 #include "images-format/descriptor.pb.h"
+#include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/fdinfo.h"
 
@@ -81,6 +82,7 @@ struct Kind {
   void (*check)(const Description&, Context&);
   /// Makes the records of all descriptions of the kind, once every task has been seen.
   void (*collect)(std::span<const Description* const>, Context&);
+  std::string_view kept;  // in docs/support-table.md
 };
 
 extern const Kind kRegularFile;
@@ -99,6 +101,9 @@ inline constexpr std::array kKinds{
     &kMemFd,    &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd,
     &kSignalFd, &kEpoll,       &kUnixSocket, &kInetSocket, &kTty,
 };
+
+/// That no kind matches it, and why, where that is known.
+[[nodiscard]] Error refusal_of(const Description& description);
 
 /// Who is signalled about the description; `copy`: a descriptor of it in this process. Throws Error.
 [[nodiscard]] image::SignalOwner signal_owner(const Description& description, int copy);

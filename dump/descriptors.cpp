@@ -181,10 +181,7 @@ void DescriptorCollector::State::identify(Description& description, int links) {
       return;
     }
   }
-  if (description.socket_domain >= 0) {
-    throw refusal("{}, a socket of address family {},", description.name(), description.socket_domain);
-  }
-  throw refusal("{}", description.name());
+  throw collecting::refusal_of(description);
 }
 
 void DescriptorCollector::State::collect_table(pid_t pid, image::DescriptorTable& table) {

@@ -107,6 +107,7 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kEpoll{"epoll", matches, nullptr, collect};
+constinit const Kind kEpoll{"epoll", matches, nullptr, collect,
+                            "watches with events and data, nested ones too"};
 
 }  // namespace godwit::collecting

@@ -58,6 +58,6 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kEventFd{"eventfd", matches, nullptr, collect};
+constinit const Kind kEventFd{"eventfd", matches, nullptr, collect, "count, EFD_SEMAPHORE"};
 
 }  // namespace godwit::collecting

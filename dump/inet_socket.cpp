@@ -110,6 +110,8 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kInetSocket{"internet socket", matches, check, collect};
+constinit const Kind kInetSocket{
+    "internet socket", matches, check, collect,
+    "TCP that listens or is closed; UDP without datagrams that wait; options, multicast memberships"};
 
 }  // namespace godwit::collecting

@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
+#include "dump/support.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 
@@ -26,21 +28,38 @@ constexpr std::pair<VmFlag, int> kAdvice[] = {
     {VmFlag::DontDump, MADV_DONTDUMP}, {VmFlag::WipeOnFork, MADV_WIPEONFORK},
 };
 
-constexpr std::pair<VmFlag, const char*> kRefused[] = {
-    {VmFlag::ShadowStack, "shadow stack"},     {VmFlag::HugeTlb, "hugetlb"},
-    {VmFlag::UserfaultMissing, "userfaultfd"}, {VmFlag::UserfaultWp, "userfaultfd"},
-    {VmFlag::UserfaultMinor, "userfaultfd"},   {VmFlag::Droppable, "MAP_DROPPABLE"},
-    {VmFlag::Guarded, "guard pages"},          {VmFlag::Io, "memory of a device"},
-    {VmFlag::PfnMap, "memory of a device"},    {VmFlag::MixedMap, "memory of a device"},
+struct RefusedFlag {
+  VmFlag flag;
+  std::string_view object;
+  std::string_view why;
+};
+
+constexpr std::string_view kEventsOfOthers = "whoever holds its descriptor answers its faults";
+constexpr std::string_view kNoPages = "it has no pages that could be read or put back";
+
+constexpr RefusedFlag kRefusedFlags[] = {
+    {VmFlag::ShadowStack, "shadow stack", "only the CPU writes there"},
+    {VmFlag::HugeTlb, "hugetlb", "pages from the pool of huge ones aren't looked after yet"},
+    {VmFlag::UserfaultMissing, "userfaultfd", kEventsOfOthers},
+    {VmFlag::UserfaultWp, "userfaultfd", kEventsOfOthers},
+    {VmFlag::UserfaultMinor, "userfaultfd", kEventsOfOthers},
+    {VmFlag::Droppable, "MAP_DROPPABLE", "the kernel takes its pages away at any time"},
+    {VmFlag::Guarded, "guard pages", "most kernels don't show which pages they are"},
+    {VmFlag::Io, "memory of a device", kNoPages},
+    {VmFlag::PfnMap, "memory of a device", kNoPages},
+    {VmFlag::MixedMap, "memory of a device", kNoPages},
 };
 
 /// Files without a name in any file system that a mapping can have.
-constexpr std::pair<std::string_view, const char*> kRefusedPaths[] = {
-    {"/[aio]", "AIO ring"},
-    {"/secretmem", "memfd_secret"},
-    {"/anon_hugepage", "hugetlb"},
-    {"anon_inode:[io_uring]", "io_uring"},
+constexpr Refused kRefusedPaths[] = {
+    {"/[aio]", "AIO ring", "requests in flight can't be read"},
+    {"/secretmem", "memfd_secret", "nobody but the task itself can read it"},
+    {"/anon_hugepage", "hugetlb", "pages from the pool of huge ones aren't looked after yet"},
+    {"anon_inode:[io_uring]", "io_uring", "requests in flight can't be read"},
 };
+
+/// On the kernel's own tmpfs; elsewhere a file may have such a name.
+constexpr Refused kSystemV = {"/SYSV", "System V shared memory", "segments aren't looked after yet"};
 
 /// NAME of "[anon:NAME]" or "[anon_shmem:NAME]".
 std::string_view anonymous_name(std::string_view path) {
@@ -72,14 +91,14 @@ void describe_flags(const Map& map, image::Mapping& record) {
 
 /// Paths first: they say more than flags.
 void refuse(const Map& map) {
-  for (const auto& [path, name] : kRefusedPaths) {
+  for (const auto& [path, object, why] : kRefusedPaths) {
     if (map.path.starts_with(path)) {
-      throw refusal("{}", name);
+      throw refusal("{}", object).hint(std::string(why));
     }
   }
-  for (const auto& [flag, name] : kRefused) {
+  for (const auto& [flag, object, why] : kRefusedFlags) {
     if (map.has(flag)) {
-      throw refusal("{}", name);
+      throw refusal("{}", object).hint(std::string(why));
     }
   }
 }
@@ -134,8 +153,8 @@ void MappingCollector::describe(pid_t pid, const Map& map, image::Mapping& recor
 
 void MappingCollector::describe_file(pid_t pid, const Map& map, image::Mapping& record) {
   if (map.device == internal_tmpfs_) {
-    if (map.path.starts_with("/SYSV")) {
-      throw refusal("System V shared memory");
+    if (map.path.starts_with(kSystemV.shows_as)) {
+      throw refusal("{}", kSystemV.object).hint(std::string(kSystemV.why));
     }
     uint32_t& id = shared_memory_ids_[map.inode];
     id = id != 0 ? id : shared_memory_.add(link_of(pid, map));
@@ -150,6 +169,29 @@ void MappingCollector::describe_file(pid_t pid, const Map& map, image::Mapping& 
   id = id != 0 ? id : files_.add(link_of(pid, map), !map.shared);
   record.set_backing(image::Mapping::FILE);
   record.set_file_id(id);
+}
+
+std::vector<SupportRow> mapping_support() {
+  using enum SupportRow::Fate;
+  std::vector<SupportRow> rows = {
+      {"anonymous memory", Kept,
+       "private and shared; addresses, protection, advice, locks, names, growth of stacks"},
+      {"mapped files", Kept, "private and shared, also of files that have lost their names"},
+      {"vdso and vvar", Kept, "of the same kernel build and CPU"},
+  };
+  const auto refused = [&](std::string_view object, std::string_view why) {
+    if (std::ranges::find(rows, object, &SupportRow::object) == rows.end()) {
+      rows.push_back({object, Refused, why});
+    }
+  };
+  for (const auto& [path, object, why] : kRefusedPaths) {
+    refused(object, why);
+  }
+  refused(kSystemV.object, kSystemV.why);
+  for (const auto& [flag, object, why] : kRefusedFlags) {
+    refused(object, why);
+  }
+  return rows;
 }
 
 }  // namespace godwit

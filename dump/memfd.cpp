@@ -24,6 +24,8 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kMemFd{"memfd", matches, nullptr, collect};
+constinit const Kind kMemFd{
+    "memfd", matches, nullptr, collect,
+    "content with its holes, seals, name, position, flags; whether it is mapped, by whom"};
 
 }  // namespace godwit::collecting

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "dump/file_tree.h"
+#include "dump/support.h"
 #include "kernel/error.h"
 
 namespace godwit {
@@ -23,10 +24,25 @@ namespace {
 constexpr std::string_view kTmpfs = "tmpfs";
 constexpr std::string_view kDevpts = "devpts";
 
-/// File systems that are the same wherever they are mounted, or empty when new.
-constexpr std::array<std::string_view, 12> kMade = {kTmpfs,    "proc",       "sysfs",   kDevpts,
-                                                    "mqueue",  "cgroup",     "cgroup2", "debugfs",
-                                                    "tracefs", "securityfs", "pstore",  "configfs"};
+/// File systems that are made anew: the same wherever they are mounted, empty when new, or filled again.
+constexpr std::pair<std::string_view, std::string_view> kMade[] = {
+    {kTmpfs, "made anew, with all that mounts of the namespace show of it"},
+    {"proc", "made anew"},
+    {"sysfs", "made anew"},
+    {kDevpts, "made anew, with the terminals that tasks have open and whose masters are outside"},
+    {"mqueue", "made anew; refused with queues in it"},
+    {"cgroup", "made anew"},
+    {"cgroup2", "made anew"},
+    {"debugfs", "made anew"},
+    {"tracefs", "made anew"},
+    {"securityfs", "made anew"},
+    {"pstore", "made anew"},
+    {"configfs", "made anew"},
+};
+
+bool is_made(std::string_view type) {
+  return std::ranges::any_of(kMade, [&](const auto& made) { return made.first == type; });
+}
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::ranges::find(names, name) != names.end();
@@ -316,8 +332,7 @@ MountCollector::Superblock& MountCollector::superblock_of(const MountInfo& mount
 }
 
 bool MountCollector::is_outside(const MountInfo& mount) const {
-  const bool can_be_made =
-      std::ranges::find(kMade, mount.type) != kMade.end() || contains(options_.enable, mount.type);
+  const bool can_be_made = is_made(mount.type) || contains(options_.enable, mount.type);
   return !can_be_made ||
          std::ranges::any_of(own_, [&](const MountInfo& own) { return own.device == mount.device; });
 }
@@ -389,6 +404,19 @@ void MountCollector::write(CheckpointWriter& writer, MemoryObjectIds& ids) {
   for (const auto& [id, space] : namespaces_) {
     writer.add(space);
   }
+}
+
+std::vector<SupportRow> mount_support() {
+  using enum SupportRow::Fate;
+  std::vector<SupportRow> rows;
+  for (const auto& [type, words] : kMade) {
+    rows.push_back({type, Kept, words});
+  }
+  rows.push_back({"any that is mounted outside", Kept,
+                  "taken from there: by the name that the dump was told (--external "
+                  "mnt[PLACE]), else by its path"});
+  rows.push_back({"any other", Refused, "it could only be made again empty, which --enable-fs asks for"});
+  return rows;
 }
 
 }  // namespace godwit

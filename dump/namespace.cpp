@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "dump/support.h"
 #include "kernel/error.h"
 
 namespace godwit {
@@ -34,7 +35,32 @@ void refuse_unless_at_root(pid_t pid) {
   }
 }
 
+/// What becomes of those of the tree's own, by kind.
+constexpr SupportRow kSupport[] = {
+    {"pid", SupportRow::Fate::Kept, "at any depth, if its first process is the root of the tree"},
+    {"uts", SupportRow::Fate::Kept, "host and domain name; another by --external uts[INODE]"},
+    {"ipc", SupportRow::Fate::Kept, "limits, without objects; another by --external ipc[INODE]"},
+    {"net", SupportRow::Fate::Kept, "docs/network.md; another by --external net[INODE]"},
+    {"cgroup", SupportRow::Fate::Kept,
+     "with the root task's cgroup as its root; another by --external cgroup[INODE]"},
+    {"mnt", SupportRow::Fate::Kept, "docs/mounts.md"},
+    {"time", SupportRow::Fate::Refused, "not looked after yet"},
+    {"user", SupportRow::Fate::Refused, "not looked after yet"},
+};
+
+const SupportRow& row_of(std::string_view kind) {
+  const auto* row = std::ranges::find(kSupport, kind, &SupportRow::object);
+  if (row == std::end(kSupport)) {
+    throw error("nothing is known of {} namespaces", kind);
+  }
+  return *row;
+}
+
 }  // namespace
+
+std::vector<SupportRow> namespace_support() {
+  return {std::begin(kSupport), std::end(kSupport)};
+}
 
 NamespaceTable::NamespaceTable(const Namespaces& own, const DumpOptions& options)
     : own_(own), options_(options), mounts_(options.mounts) {}
@@ -89,7 +115,8 @@ void NamespaceTable::add_namespace(size_t kind, uint64_t id, const TaskState& ta
     record.set_external(*name);
     return;
   }
-  if (record.kind() == "user" || record.kind() == "time") {
+  const auto& row = row_of(record.kind());
+  if (row.fate == SupportRow::Fate::Refused) {
     throw refusal("task {} in a {} namespace of its own", task.pid(), record.kind());
   }
   if (record.kind() == "pid" && task.threads.front().status.namespace_pids.back() != 1) {

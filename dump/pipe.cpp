@@ -175,6 +175,8 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kPipe{"pipe", matches, check, collect};
+constinit const Kind kPipe{"pipe", matches, check, collect,
+                           "pipes and FIFOs with what is in them, capacity, packet mode; one whose other end "
+                           "is outside by --external"};
 
 }  // namespace godwit::collecting

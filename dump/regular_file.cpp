@@ -59,6 +59,9 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kRegularFile{"regular file", matches, check, collect};
+constinit const Kind kRegularFile{
+    "regular file", matches, check, collect,
+    "files, directories, /dev/null, zero, full, random, urandom and O_PATH descriptors of anything with a "
+    "path: position, flags, owner of signals, locks; a file without a name with its content and holes"};
 
 }  // namespace godwit::collecting

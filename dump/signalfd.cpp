@@ -25,6 +25,6 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kSignalFd{"signalfd", matches, nullptr, collect};
+constinit const Kind kSignalFd{"signalfd", matches, nullptr, collect, "mask"};
 
 }  // namespace godwit::collecting

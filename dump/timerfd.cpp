@@ -79,6 +79,7 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kTimerFd{"timerfd", matches, nullptr, collect};
+constinit const Kind kTimerFd{"timerfd", matches, nullptr, collect,
+                              "clock, flags, interval, what remains, expirations that nobody has read"};
 
 }  // namespace godwit::collecting

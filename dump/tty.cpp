@@ -113,6 +113,8 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kTty{"terminal", matches, check, collect};
+constinit const Kind kTty{"terminal", matches, check, collect,
+                          "the terminal of a shell job (--shell-job), which is that of the restore; a "
+                          "container's console, whose master is outside"};
 
 }  // namespace godwit::collecting

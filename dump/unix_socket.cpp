@@ -180,6 +180,7 @@ void collect(std::span<const Description* const> descriptions, Context& context)
 
 }  // namespace
 
-constinit const Kind kUnixSocket{"unix socket", matches, nullptr, collect};
+constinit const Kind kUnixSocket{"unix socket", matches, nullptr, collect,
+                                 "pairs with queued messages, listening sockets, options"};
 
 }  // namespace godwit::collecting

@@ -162,17 +162,21 @@ constexpr std::array kTun = {
 using Lower = NetDeviceKind::Lower;
 
 constexpr std::array kKinds = {
-    NetDeviceKind{"dummy", {}, false, Lower::None},
-    NetDeviceKind{"ifb", {}, false, Lower::None},
-    NetDeviceKind{"veth", {}, false, Lower::None},
-    NetDeviceKind{"bridge", kBridge, false, Lower::None},
-    NetDeviceKind{"vlan", kVlan, true, Lower::Always},
-    NetDeviceKind{"macvlan", kMacvlan, true, Lower::Always},
-    NetDeviceKind{"vxlan", kVxlan, true, Lower::Perhaps},
-    NetDeviceKind{"tun", kTun, true, Lower::None},
+    NetDeviceKind{"dummy", {}, false, Lower::None, "all of it"},
+    NetDeviceKind{"ifb", {}, false, Lower::None, "all of it"},
+    NetDeviceKind{"veth", {}, false, Lower::None, "pairs inside; one end outside by --external veth[NAME]"},
+    NetDeviceKind{"bridge", kBridge, false, Lower::None, "settings, ports, permanent forwarding entries"},
+    NetDeviceKind{"vlan", kVlan, true, Lower::Always, "on a device of the namespace"},
+    NetDeviceKind{"macvlan", kMacvlan, true, Lower::Always, "on a device of the namespace"},
+    NetDeviceKind{"vxlan", kVxlan, true, Lower::Perhaps, "settings, permanent forwarding entries"},
+    NetDeviceKind{"tun", kTun, true, Lower::None, "tun and tap, persistent ones"},
 };
 
 }  // namespace
+
+std::span<const NetDeviceKind> net_device_kinds() {
+  return kKinds;
+}
 
 const NetDeviceKind* find_net_device_kind(std::string_view name) {
   const auto* found = std::ranges::find(kKinds, name, &NetDeviceKind::name);

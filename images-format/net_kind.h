@@ -28,9 +28,12 @@ struct NetDeviceKind {
   std::span<const NetDeviceSetting> settings;
   bool at_creation;  // the settings must be there when it is made; otherwise they are set one by one later
   enum class Lower { None, Perhaps, Always };
-  Lower lower;  // whether it stands on another device
+  Lower lower;            // whether it stands on another device
+  std::string_view kept;  // in docs/support-table.md
 };
 
+/// All of them.
+[[nodiscard]] std::span<const NetDeviceKind> net_device_kinds();
 /// Null: such devices aren't kept.
 [[nodiscard]] const NetDeviceKind* find_net_device_kind(std::string_view name);
 /// Null: nothing is known of this attribute.
