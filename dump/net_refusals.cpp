@@ -20,9 +20,10 @@ namespace godwit {
 
 namespace {
 
-/// A kernel without it has none of it.
-bool is_missing(const Error& e) {
-  return e.code() == EOPNOTSUPP || e.code() == EINVAL || e.code() == EPROTONOSUPPORT;
+/// A kernel without it has none of it. Only netfilter says EINVAL to that: of a subsystem that isn't there.
+bool is_missing(const Error& e, int protocol) {
+  return e.code() == EOPNOTSUPP || e.code() == EPROTONOSUPPORT ||
+         (e.code() == EINVAL && protocol == NETLINK_NETFILTER);
 }
 
 template <typename T>
@@ -31,7 +32,7 @@ void refuse_any(int protocol, int type, const T& request,
   try {
     netlink::dump(protocol, static_cast<uint16_t>(type), std::as_bytes(std::span(&request, 1)), refuse);
   } catch (const Error& e) {
-    if (!is_missing(e)) {
+    if (!is_missing(e, protocol)) {
       throw;
     }
   }
@@ -69,7 +70,7 @@ void refuse_ipsets() {
       throw refusal("IP set {}", netlink::to_text(message.attribute(sizeof(nfgenmsg), kName)));
     });
   } catch (const Error& e) {
-    if (!is_missing(e)) {
+    if (!is_missing(e, NETLINK_NETFILTER)) {
       throw;
     }
   }

@@ -12,6 +12,7 @@
 #include "images-format/net_kind.h"
 #include "images-format/validate_index.h"
 #include "kernel/net_device.h"
+#include "kernel/next_hop.h"
 #include "kernel/rtnetlink.h"
 
 namespace godwit {
@@ -135,7 +136,8 @@ void validate_device(const image::NetDevice& device, const Devices& devices) {
   validate_master(device, devices);
 }
 
-void validate_entries(Table table, const google::protobuf::RepeatedPtrField<std::string>& entries) {
+void validate_entries(Table table, const google::protobuf::RepeatedPtrField<std::string>& entries,
+                      const Devices& devices) {
   for (const std::string& entry : entries) {
     require(entry.size() >= rtnetlink::fixed_size(table) && entry.size() <= kMaxEntry, "{} of {} bytes",
             rtnetlink::name_of(table), entry.size());
@@ -145,6 +147,10 @@ void validate_entries(Table table, const google::protobuf::RepeatedPtrField<std:
     }
     require((table == Table::Forwarding) == (rtnetlink::family_of(entry) == AF_BRIDGE), "{} of family {}",
             rtnetlink::name_of(table), rtnetlink::family_of(entry));
+    for (const uint32_t index : rtnetlink::devices_of(table, entry)) {
+      require(devices.contains(index), "{} on network device {}, which isn't there",
+              rtnetlink::name_of(table), index);
+    }
   }
 }
 
@@ -178,12 +184,12 @@ void validate_net(const image::NetNamespace& record) {
   for (const auto& [index, device] : devices) {
     require_no_circle(*device, devices);
   }
-  validate_entries(Table::Address, record.addresses());
-  validate_entries(Table::Rule, record.rules());
-  validate_entries(Table::Route, record.routes());
-  validate_entries(Table::Neighbour, record.neighbours());
-  validate_entries(Table::AddressLabel, record.address_labels());
-  validate_entries(Table::Forwarding, record.forwarding());
+  validate_entries(Table::Address, record.addresses(), devices);
+  validate_entries(Table::Rule, record.rules(), devices);
+  validate_entries(Table::Route, record.routes(), devices);
+  validate_entries(Table::Neighbour, record.neighbours(), devices);
+  validate_entries(Table::AddressLabel, record.address_labels(), devices);
+  validate_entries(Table::Forwarding, record.forwarding(), devices);
   for (const image::NetSetting& setting : record.settings()) {
     require_setting_path(setting.path());
     require(setting.value().size() <= kMaxValue, "the setting {} has {} bytes", setting.path(),

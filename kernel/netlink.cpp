@@ -12,6 +12,7 @@ namespace godwit::netlink {
 namespace {
 
 constexpr size_t kBufferBytes = 64UL << 10;
+constexpr int kMaxTries = 20;                                   // of a list that changes while it is read
 constexpr size_t kMaxValueBytes = UINT16_MAX - sizeof(nlattr);  // nla_len counts its header
 
 constexpr size_t align(size_t size) {
@@ -46,13 +47,16 @@ void throw_failure(const nlmsghdr& header, std::span<const std::byte> payload) {
   }
 }
 
-/// Visits the messages of an answer until one ends it. Returns whether more is to come.
-bool take(std::span<const std::byte> data, const std::function<void(const Message&)>& visit) {
+/// Visits the messages of an answer until one ends it. Returns whether more is to come. `interrupted` becomes
+/// true where the kernel says that what it lists has changed meanwhile.
+bool take(std::span<const std::byte> data, bool& interrupted,
+          const std::function<void(const Message&)>& visit) {
   while (data.size() >= sizeof(nlmsghdr)) {
     const auto header = read<nlmsghdr>(data);
     if (header.nlmsg_len < sizeof header || header.nlmsg_len > data.size()) {
       throw error("netlink answered with a broken message");
     }
+    interrupted = interrupted || (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
     const auto payload = data.subspan(sizeof header, header.nlmsg_len - sizeof header);
     if (header.nlmsg_type == NLMSG_DONE) {
       // A dump that fails half way says so here.
@@ -173,15 +177,33 @@ std::span<const std::byte> Connection::receive() {
   return std::span(buffer_).first(static_cast<size_t>(got));
 }
 
-void Connection::dump(const Request& request, const std::function<void(const Message&)>& visit) {
+bool Connection::list(const Request& request, std::vector<Held>& found) {
+  found.clear();
   send(request, NLM_F_DUMP);
-  while (take(receive(), visit)) {
+  bool interrupted = false;
+  while (take(receive(), interrupted, [&](const Message& message) {
+    found.push_back({message.type, {message.payload.begin(), message.payload.end()}});
+  })) {
+  }
+  return !interrupted;
+}
+
+void Connection::dump(const Request& request, const std::function<void(const Message&)>& visit) {
+  std::vector<Held> found;
+  for (int tries = 0; !list(request, found);) {
+    if (++tries == kMaxTries) {
+      throw Error("netlink's list changed each time while it was read", EINTR);
+    }
+  }
+  for (const Held& message : found) {
+    visit({message.type, message.payload});
   }
 }
 
 void Connection::change(const Request& request) {
   send(request, NLM_F_ACK);
-  while (take(receive(), [](const Message&) {})) {
+  bool interrupted = false;
+  while (take(receive(), interrupted, [](const Message&) {})) {
   }
 }
 

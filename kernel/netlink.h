@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernel/fd.h"
@@ -83,14 +84,24 @@ class Connection {
  public:
   /// Throws Error; without such a protocol in the kernel, with EPROTONOSUPPORT as code.
   explicit Connection(int protocol);
+  /// To whoever answers at the other end of `socket`.
+  explicit Connection(Fd socket) : socket_(std::move(socket)) {}
 
-  /// Asks for a dump (NLM_F_DUMP). `visit` sees each message. Throws Error; the kernel's refusal has its
-  /// errno as code. What changes meanwhile may be seen twice or not at all.
+  /// Asks for a dump (NLM_F_DUMP). `visit` sees each message once the list is complete; one that changed
+  /// while it was read (NLM_F_DUMP_INTR) is asked for again. Throws Error; the kernel's refusal has its errno
+  /// as code, a list that doesn't come to rest EINTR.
   void dump(const Request& request, const std::function<void(const Message&)>& visit);
   /// Has something done. Throws Error with the kernel's errno as code and its words, if it has any.
   void change(const Request& request);
 
  private:
+  struct Held {
+    uint16_t type;
+    std::vector<std::byte> payload;
+  };
+
+  /// Returns whether what is listed stood still meanwhile.
+  bool list(const Request& request, std::vector<Held>& found);
   void send(const Request& request, uint16_t flags);
   std::span<const std::byte> receive();
 

@@ -118,21 +118,27 @@ std::string canonical_rule(std::string_view entry) {
   auto fixed = fixed_part<fib_rule_hdr>(entry);
   fixed.flags &= FIB_RULE_PERMANENT | FIB_RULE_INVERT;
   Writer writer(fixed);
+  bool has_priority = false;
   for (const netlink::Attribute& attribute : netlink::attributes(behind(Table::Rule, entry))) {
     if (attribute.type != FRA_PAD) {
       writer.keep(attribute);
     }
+    has_priority = has_priority || attribute.type == FRA_PRIORITY;
+  }
+  if (!has_priority) {
+    writer.keep(FRA_PRIORITY,
+                uint32_t{0});  // which the kernel doesn't say, and takes for another unless it is
   }
   return writer.finish();
 }
 
-/// The next hops of a route of several, without whether they are up.
-std::vector<std::byte> canonical_hops(std::span<const std::byte> value) {
+/// The next hops of a route of several, without whether their devices have a carrier.
+std::vector<std::byte> canonical_hops(std::span<const std::byte> value, bool keep_dead) {
   std::vector<std::byte> hops(value.begin(), value.end());
   for (size_t at = 0; at + sizeof(rtnexthop) <= hops.size();) {
     rtnexthop hop;
     std::memcpy(&hop, hops.data() + at, sizeof hop);
-    hop.rtnh_flags &= RTNH_F_ONLINK;
+    hop.rtnh_flags &= RTNH_F_ONLINK | (keep_dead ? RTNH_F_DEAD : 0);
     std::memcpy(hops.data() + at, &hop, sizeof hop);
     if (hop.rtnh_len < sizeof hop) {
       break;
@@ -142,7 +148,7 @@ std::vector<std::byte> canonical_hops(std::span<const std::byte> value) {
   return hops;
 }
 
-std::string canonical_route(std::string_view entry) {
+std::string canonical_route(std::string_view entry, bool keep_dead = true) {
   auto fixed = fixed_part<rtmsg>(entry);
   fixed.rtm_flags &= RTNH_F_ONLINK;
   Writer writer(fixed);
@@ -152,7 +158,7 @@ std::string canonical_route(std::string_view entry) {
   }
   for (const netlink::Attribute& attribute : netlink::attributes(behind(Table::Route, entry))) {
     if (attribute.type == RTA_MULTIPATH) {
-      writer.keep(RTA_MULTIPATH, canonical_hops(attribute.value));
+      writer.keep(RTA_MULTIPATH, canonical_hops(attribute.value, keep_dead));
     } else if (attribute.type == RTA_CACHEINFO) {
       rta_cacheinfo ages{};
       std::memcpy(&ages, attribute.value.data(), std::min(sizeof ages, attribute.value.size()));
@@ -346,17 +352,22 @@ std::vector<std::string> list(netlink::Connection& connection, Table table) {
 }
 
 void add(netlink::Connection& connection, Table table, std::string_view entry) {
-  // A second IPv4 route to the same destination goes behind the first, as it did; IPv6 would take it for
-  // another next hop of that.
-  const bool behind_others = table == Table::Route && family_of(entry) == AF_INET;
+  // A second route to the same destination goes behind the first, as it did. What is there already is refused
+  // all the same.
+  const bool behind_others = table == Table::Route;
   netlink::Request request(kind(table).create,
                            static_cast<uint16_t>(NLM_F_CREATE | (behind_others ? NLM_F_APPEND : NLM_F_EXCL)));
-  connection.change(request.raw(entry));
+  if (table == Table::Route) {
+    connection.change(
+        request.raw(canonical_route(entry, false)));  // that a hop is dead it doesn't want to hear
+  } else {
+    connection.change(request.raw(entry));
+  }
 }
 
 void remove(netlink::Connection& connection, Table table, std::string_view entry) {
   netlink::Request request(kind(table).remove);
-  connection.change(request.raw(entry));
+  connection.change(request.raw(table == Table::Route ? canonical_route(entry, false) : std::string(entry)));
 }
 
 uint32_t number_in(Table table, std::string_view entry, uint16_t attribute) {

@@ -1,8 +1,10 @@
+#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -12,6 +14,7 @@
 
 #include "images-format/net_kind.h"
 #include "kernel/error.h"
+#include "kernel/fd.h"
 #include "kernel/log.h"
 #include "restore/net.h"
 
@@ -76,7 +79,15 @@ class Maker {
     for (const image::NetDevice& device : record.devices()) {
       devices_[device.index()] = &device;
     }
-    for (const auto& [index, device] : list(connection)) {
+    for (const auto& [index, present] : list(connection)) {
+      const auto wanted = devices_.find(index);
+      if (wanted != devices_.end() && wanted->second->external().empty() && !present.loopback) {
+        throw error("network device {} needs number {}, which this kernel has given to {}",
+                    wanted->second->name(), index, present.name)
+            .hint(
+                "devices like that come with a module for tunnels, into every new namespace; see "
+                "fb_tunnels_only_for_init_net in Documentation/admin-guide/sysctl/net.rst");
+      }
       made_.insert(index);
     }
   }
@@ -242,17 +253,48 @@ void for_each(const image::NetNamespace& record, const Present& present, Body&& 
   }
 }
 
-void set_address_mode(netlink::Connection& connection, const image::NetDevice& device, uint8_t mode,
-                      const std::string& token) {
+void set_address_mode(netlink::Connection& connection, const image::NetDevice& device, uint8_t mode) {
   netlink::Request request(RTM_NEWLINK);
   request.fixed(about(device));
-  set_ipv6(request, [&] {
-    request.add_u8(IFLA_INET6_ADDR_GEN_MODE, mode);
-    if (!token.empty()) {
-      request.add(IFLA_INET6_TOKEN, token);
-    }
-  });
+  set_ipv6(request, [&] { request.add_u8(IFLA_INET6_ADDR_GEN_MODE, mode); });
   connection.change(request);
+}
+
+/// A setting of a device's IPv6 that is another one for a moment.
+class OtherSetting {
+ public:
+  OtherSetting(const image::NetDevice& device, std::string_view name, std::string_view value)
+      : file_(open_file(fmt::format("/proc/sys/net/ipv6/conf/{}/{}", device.name(), name), O_RDWR)),
+        before_(read_all(file_.get(), device.name())) {
+    write(value);
+  }
+  OtherSetting(const OtherSetting&) = delete;
+  OtherSetting& operator=(const OtherSetting&) = delete;
+  ~OtherSetting() { write(before_); }
+
+ private:
+  void write(std::string_view value) const {
+    // Whether it takes it shows in what follows.
+    [[maybe_unused]] const ssize_t written = ::pwrite(file_.get(), value.data(), value.size(), 0);
+  }
+
+  Fd file_;
+  std::string before_;
+};
+
+/// The kernel takes it only for a device that asks for router advertisements and heeds them; it stays when
+/// that changes.
+void set_token(netlink::Connection& connection, const image::NetDevice& device) {
+  netlink::Request request(RTM_NEWLINK);
+  request.fixed(about(device));
+  set_ipv6(request, [&] { request.add(IFLA_INET6_TOKEN, device.ipv6_token()); });
+  try {
+    const OtherSetting heeds(device, "accept_ra", "2");
+    const OtherSetting asks(device, "router_solicitations", "1");
+    connection.change(request);
+  } catch (const Error& e) {
+    log::warning("network device {}: its IPv6 token can't be had again here: {}", device.name(), e.what());
+  }
 }
 
 }  // namespace
@@ -274,6 +316,9 @@ void make_net_devices(netlink::Connection& connection, const image::NetNamespace
   // A port has its settings from its master, which may have changed those of the device, too.
   for_each(record, list(connection), [&](const image::NetDevice& device, const NetDevice& present) {
     adjust(connection, device, present);
+    if (present.has_ipv6 && !device.ipv6_token().empty()) {
+      set_token(connection, device);
+    }
     if (device.master() != 0) {
       set_one_by_one(connection, device, IFLA_INFO_SLAVE_KIND, "bridge", IFLA_INFO_SLAVE_DATA, device.port(),
                      present.port);
@@ -284,7 +329,7 @@ void make_net_devices(netlink::Connection& connection, const image::NetNamespace
 void bring_net_devices_up(netlink::Connection& connection, const image::NetNamespace& record) {
   for_each(record, list(connection), [&](const image::NetDevice& device, const NetDevice& present) {
     if (present.has_ipv6) {
-      set_address_mode(connection, device, IN6_ADDR_GEN_MODE_NONE, {});
+      set_address_mode(connection, device, IN6_ADDR_GEN_MODE_NONE);
     }
     constexpr uint32_t kOfTheKernel = IFF_LOOPBACK | IFF_BROADCAST | IFF_POINTOPOINT | IFF_RUNNING |
                                       IFF_SLAVE | IFF_MASTER | IFF_LOWER_UP | IFF_DORMANT | IFF_ECHO;
@@ -299,8 +344,7 @@ void bring_net_devices_up(netlink::Connection& connection, const image::NetNames
 void conclude_net_devices(netlink::Connection& connection, const image::NetNamespace& record) {
   for_each(record, list(connection), [&](const image::NetDevice& device, const NetDevice& present) {
     if (present.has_ipv6) {
-      set_address_mode(connection, device, static_cast<uint8_t>(device.ipv6_address_mode()),
-                       device.ipv6_token());
+      set_address_mode(connection, device, static_cast<uint8_t>(device.ipv6_address_mode()));
     }
   });
 }

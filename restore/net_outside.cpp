@@ -4,8 +4,14 @@
 #include <linux/veth.h>
 #include <net/if.h>
 
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
 #include "images-format/namespace.pb.h"
+#include "kernel/cancel.h"
 #include "kernel/error.h"
+#include "kernel/net_device.h"
 #include "kernel/netlink.h"
 
 namespace godwit {
@@ -65,9 +71,9 @@ uint32_t index_of(const std::string& name) {
 }
 
 /// `flags` become those of the device, as far as they are in `change`.
-netlink::Request about(const std::string& name, uint32_t flags = 0, uint32_t change = 0) {
+netlink::Request about(uint32_t index, uint32_t flags = 0, uint32_t change = 0) {
   ifinfomsg fixed{};
-  fixed.ifi_index = static_cast<int>(index_of(name));
+  fixed.ifi_index = static_cast<int>(index);
   fixed.ifi_flags = flags;
   fixed.ifi_change = change;
   netlink::Request request(RTM_NEWLINK);
@@ -75,27 +81,36 @@ netlink::Request about(const std::string& name, uint32_t flags = 0, uint32_t cha
   return request;
 }
 
-void join(netlink::Connection& connection, const Outside& outside) {
-  netlink::Request request = about(outside.name);
-  connection.change(request.add_u32(IFLA_MASTER, index_of(outside.bridge)));
+bool is_veth(netlink::Connection& connection, const std::string& name) {
+  return std::ranges::any_of(list_net_devices(connection), [&](const NetDevice& device) {
+    return device.name == name && device.kind == "veth";
+  });
 }
 
-}  // namespace
-
-OuterEnds::~OuterEnds() {
-  for (const std::string& name : made_) {
+/// The kernel takes a pair away a while after the last process of its namespace has gone.
+void make_pair_in_time(netlink::Connection& connection, const image::NetDevice& inner, const Outside& outside,
+                       pid_t pid) {
+  constexpr std::chrono::milliseconds kPatience{2000};
+  constexpr std::chrono::milliseconds kPause{5};
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
     try {
-      netlink::Request request(RTM_DELLINK);
-      request.fixed(ifinfomsg{});
-      add_name(request, IFLA_IFNAME, name);
-      netlink::Connection(NETLINK_ROUTE).change(request);
-    } catch (const Error&) {
-      // It has gone with the other end.
+      make_pair(connection, inner, outside, pid);
+      return;
+    } catch (const Error& e) {
+      if (e.code() != EEXIST || std::chrono::steady_clock::now() >= end ||
+          !is_veth(connection, outside.name)) {
+        throw;
+      }
     }
+    check_cancelled();
+    std::this_thread::sleep_for(kPause);
   }
 }
 
-void OuterEnds::make(const Plan& plan, const std::map<std::string, std::string>& given, pid_t pid) {
+/// Calls `body` for each device whose other end is outside, with what was handed over for it.
+template <typename Body>
+void for_each(const Plan& plan, const std::map<std::string, std::string>& given, Body&& body) {
   const image::Namespace* space = plan.root_namespace("net");
   if (space == nullptr || !space->external().empty()) {
     return;
@@ -114,24 +129,51 @@ void OuterEnds::make(const Plan& plan, const std::map<std::string, std::string>&
                                            "belongs: {}=OUT@BRIDGE; when dumped it was said to be {}",
                                            name, device.external()));
                    }
-                   const Outside outside = parse(found->second);
-                   netlink::Connection connection(NETLINK_ROUTE);
                    with_context([&] { return fmt::format("its other end {}", found->second); },
-                                [&] {
-                                  make_pair(connection, device, outside, pid);
-                                  made_.push_back(outside.name);
-                                  if (!outside.bridge.empty()) {
-                                    join(connection, outside);
-                                  }
-                                });
+                                [&] { body(device, parse(found->second)); });
                  });
   }
 }
 
+}  // namespace
+
+OuterEnds::~OuterEnds() {
+  for (const uint32_t index : made_) {
+    try {
+      netlink::Request request(RTM_DELLINK);
+      ifinfomsg fixed{};
+      fixed.ifi_index = static_cast<int>(index);
+      netlink::Connection(NETLINK_ROUTE).change(request.fixed(fixed));
+    } catch (const Error&) {
+      // It has gone with the other end.
+    }
+  }
+}
+
+void OuterEnds::check(const Plan& plan, const std::map<std::string, std::string>& given) {
+  for_each(plan, given, [](const image::NetDevice&, const Outside& outside) {
+    if (!outside.bridge.empty()) {
+      index_of(outside.bridge);
+    }
+  });
+}
+
+void OuterEnds::make(const Plan& plan, const std::map<std::string, std::string>& given, pid_t pid) {
+  for_each(plan, given, [&](const image::NetDevice& device, const Outside& outside) {
+    netlink::Connection connection(NETLINK_ROUTE);
+    make_pair_in_time(connection, device, outside, pid);
+    made_.push_back(index_of(outside.name));
+    if (!outside.bridge.empty()) {
+      netlink::Request request = about(made_.back());
+      connection.change(request.add_u32(IFLA_MASTER, index_of(outside.bridge)));
+    }
+  });
+}
+
 void OuterEnds::bring_up() {
-  for (const std::string& name : made_) {
-    with_context([&] { return fmt::format("network device {}", name); },
-                 [&] { netlink::Connection(NETLINK_ROUTE).change(about(name, IFF_UP, IFF_UP)); });
+  for (const uint32_t index : made_) {
+    with_context([&] { return fmt::format("network device {}", index); },
+                 [&] { netlink::Connection(NETLINK_ROUTE).change(about(index, IFF_UP, IFF_UP)); });
   }
 }
 

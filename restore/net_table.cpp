@@ -4,14 +4,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "kernel/error.h"
+#include "kernel/next_hop.h"
 #include "kernel/rtnetlink.h"
 #include "restore/net.h"
+#include "restore/net_dead_hops.h"
 
 namespace godwit {
 
@@ -51,30 +54,116 @@ void add_address(netlink::Connection& connection, const std::string& entry) {
   connection.change(plain.raw(entry));
 }
 
+/// Adds what can be added, and returns the rest. A route leads through another that may stand behind it in
+/// the list: whatever can't be added yet is tried again as long as that gets on. Those whose order matters
+/// keep it.
+std::vector<const std::string*> add_possible(netlink::Connection& connection, Table table,
+                                             std::vector<const std::string*> missing) {
+  for (size_t before = missing.size() + 1; missing.size() < before;) {
+    before = missing.size();
+    std::set<std::string> waiting;
+    std::erase_if(missing, [&](const std::string* entry) {
+      const std::string key = rtnetlink::order_key(table, *entry);
+      if (!waiting.contains(key)) {
+        try {
+          rtnetlink::add(connection, table, *entry);
+          return true;
+        } catch (const Error&) {
+          waiting.insert(key);
+        }
+      }
+      return false;
+    });
+  }
+  return missing;
+}
+
+/// A route by way of another that has gone since, which the kernel asks for only when it takes the route.
+void add_by_lost_way(netlink::Connection& connection, const std::string& route) {
+  std::vector<std::string> ways;
+  for (const rtnetlink::NextHop& hop : rtnetlink::next_hops(route)) {
+    if (!hop.gateway.empty() && !hop.onlink && hop.device != 0) {
+      std::string way = rtnetlink::route_to_gateway(hop);
+      netlink::Request request(RTM_NEWROUTE, NLM_F_CREATE);
+      try {
+        connection.change(request.raw(way));
+        ways.push_back(std::move(way));
+      } catch (const Error&) {
+        // It is there, or it is none; then the kernel names what is wrong with the route.
+      }
+    }
+  }
+  std::exception_ptr failure;
+  try {
+    rtnetlink::add(connection, Table::Route, route);
+  } catch (const Error&) {
+    failure = std::current_exception();
+  }
+  for (const std::string& way : ways) {
+    rtnetlink::remove(connection, Table::Route, way);
+  }
+  if (failure) {
+    std::rethrow_exception(failure);
+  }
+}
+
 void add(netlink::Connection& connection, Table table, const std::string& entry) {
   if (table == Table::Address) {
     add_address(connection, entry);
+  } else if (table == Table::Route) {
+    add_by_lost_way(connection, entry);
   } else {
     rtnetlink::add(connection, table, entry);
   }
 }
 
-/// Adds what can be added, and returns the rest. A route leads through another that may stand behind it in
-/// the list: whatever can't be added yet is tried again as long as that gets on.
-std::vector<const std::string*> add_possible(netlink::Connection& connection, Table table,
-                                             std::vector<const std::string*> missing) {
-  for (size_t before = missing.size() + 1; missing.size() < before;) {
-    before = missing.size();
-    std::erase_if(missing, [&](const std::string* entry) {
-      try {
-        rtnetlink::add(connection, table, *entry);
-        return true;
-      } catch (const Error&) {
-        return false;
-      }
-    });
+/// What is there, and what isn't as it should be.
+struct Difference {
+  std::vector<std::string> superfluous;
+  std::vector<const std::string*> missing;
+};
+
+/// `present` and `wanted` are canonical. Where the order matters and isn't right, all of that key is both
+/// superfluous and missing.
+Difference compare(Table table, std::vector<std::string> present, const std::vector<std::string>& wanted) {
+  std::map<std::string_view, size_t> left;
+  for (const std::string& entry : wanted) {
+    ++left[entry];
   }
-  return missing;
+  Difference difference;
+  std::map<std::string, std::vector<std::string>> now;  // of those that are wanted, by key
+  for (std::string& entry : present) {
+    const auto found = left.find(entry);
+    if (found != left.end() && found->second > 0) {
+      --found->second;
+      now[rtnetlink::order_key(table, entry)].push_back(std::move(entry));
+    } else {
+      difference.superfluous.push_back(std::move(entry));
+    }
+  }
+  // Whatever is added goes behind those that are there, so these must be the first ones.
+  std::map<std::string, std::vector<const std::string*>> then;
+  for (const std::string& entry : wanted) {
+    then[rtnetlink::order_key(table, entry)].push_back(&entry);
+  }
+  std::set<std::string> again;
+  for (auto& [key, entries] : now) {
+    const bool first = std::ranges::equal(entries, std::span(then[key]).first(entries.size()), {}, {},
+                                          [](const std::string* entry) { return *entry; });
+    if (!first && !key.empty()) {
+      again.insert(key);
+      std::ranges::move(entries, std::back_inserter(difference.superfluous));
+    }
+  }
+  for (const std::string& entry : wanted) {
+    if (again.contains(rtnetlink::order_key(table, entry))) {
+      difference.missing.push_back(&entry);
+    } else if (size_t& count = left[entry]; count > 0) {
+      --count;
+      difference.missing.push_back(&entry);
+    }
+  }
+  return difference;
 }
 
 void fill(netlink::Connection& connection, Table table, const Entries& wanted) {
@@ -83,26 +172,7 @@ void fill(netlink::Connection& connection, Table table, const Entries& wanted) {
   for (const std::string& entry : wanted) {
     canonical.push_back(rtnetlink::canonical(table, entry));
   }
-  std::map<std::string_view, size_t> left;
-  for (const std::string& entry : canonical) {
-    ++left[entry];
-  }
-  std::vector<std::string> superfluous;
-  for (std::string& entry : rtnetlink::list(connection, table)) {
-    const auto found = left.find(entry);
-    if (found != left.end() && found->second > 0) {
-      --found->second;
-    } else {
-      superfluous.push_back(std::move(entry));
-    }
-  }
-  std::vector<const std::string*> missing;
-  for (const std::string& entry : canonical) {
-    if (size_t& count = left[entry]; count > 0) {
-      --count;
-      missing.push_back(&entry);
-    }
-  }
+  auto [superfluous, missing] = compare(table, rtnetlink::list(connection, table), canonical);
   // A route may have been made by way of one that has gone since.
   if (table == Table::Route) {
     missing = add_possible(connection, table, std::move(missing));
@@ -110,6 +180,9 @@ void fill(netlink::Connection& connection, Table table, const Entries& wanted) {
   for (const std::string& entry : superfluous) {
     with_context([&] { return in_words(table, entry); },
                  [&] { rtnetlink::remove(connection, table, entry); });
+  }
+  if (table == Table::Route) {
+    missing = add_possible(connection, table, std::move(missing));
   }
   for (const std::string* entry : missing) {
     with_context([&] { return in_words(table, *entry); }, [&] { add(connection, table, *entry); });
@@ -120,6 +193,12 @@ void fill(netlink::Connection& connection, Table table, const Entries& wanted) {
 
 void fill_net_tables(netlink::Connection& connection, const image::NetNamespace& record) {
   fill(connection, Table::Address, record.addresses());
+  if (DeadHops dead(connection, record); dead.any()) {
+    dead.revive();
+    fill(connection, Table::Route, record.routes());
+    dead.let_die();
+    fill(connection, Table::Address, record.addresses());
+  }
   fill(connection, Table::AddressLabel, record.address_labels());
   fill(connection, Table::Forwarding, record.forwarding());
   fill(connection, Table::Neighbour, record.neighbours());

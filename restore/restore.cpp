@@ -112,8 +112,10 @@ class Restore {
       throw error("a terminal of the tree has lost its other end")
           .hint("restore it through the runtime that it was dumped through");
     }
+    external_ = open_external_namespaces(plan_, options_.external);
+    OuterEnds::check(plan_, options_.external);
     if (callbacks_.planned) {
-      callbacks_.planned();
+      callbacks_.planned();  // whoever dumps may end the tree now
     }
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
@@ -186,7 +188,6 @@ class Restore {
   }
 
   void make_first_process() {
-    const ExternalNamespaces external = open_external_namespaces(plan_, options_.external);
     FirstProcess::Making making;
     making.namespaces = namespaces_to_clone(plan_);
     making.pids.assign(plan_.root().pids.rbegin(), plan_.root().pids.rend());
@@ -196,13 +197,14 @@ class Restore {
     making.sibling = options_.sibling;
     making.from_outside = [this](pid_t pid) { outer_ends_.make(plan_, options_.external, pid); };
     making.inside = [&] {
-      join_external_namespaces(external);
+      join_external_namespaces(external_);
       furnish_namespaces(plan_);
       furnish_mounts(plan_, image_,
                      {.root = options_.root, .external = options_.external, .terminals = &terminals_});
     };
     descriptors_.reserve_table();
     first_.emplace(making);
+    external_.clear();
     pids_.learn(plan_, 0, first_->pid());
   }
 
@@ -498,6 +500,7 @@ class Restore {
   std::optional<FileOpener> files_;
   Terminals terminals_;
   Region region_;
+  ExternalNamespaces external_;
   OuterEnds outer_ends_;
   std::optional<CgroupStay> cgroups_;  // goes when nobody is in them any more
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own

@@ -62,6 +62,36 @@ constexpr Furniture kFurniture[] = {
      "ip -6 route add 2001:db8:2::/48 nexthop via 2001:db8::3 nexthop via 2001:db8::4; "
      "ip -6 route add blackhole 2001:db8:3::/48; ip -6 route add default via fe80::1 dev vb",
      2},
+    {"ipv6_routes_with_one_prefix",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 2001:db8::1/64 dev va nodad; ip -6 route add 2001:db8:1::/48 dev vb metric 77; "
+     "ip -6 route append 2001:db8:1::/48 dev va metric 77; "
+     "ip -6 route append 2001:db8:2::/48 via 2001:db8::5 metric 77; "
+     "ip -6 route append 2001:db8:2::/48 dev vb metric 77; "
+     "ip -6 route append 2001:db8:2::/48 via 2001:db8::6 metric 77",
+     2},
+    {"routes_with_dead_hops",
+     "ip link set lo up; ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip link add vc type veth peer name vd; ip link set vc up; ip link set vd up; "
+     "ip addr add 10.1.0.1/24 dev va; ip addr add 10.2.0.1/24 dev vb; ip addr add 10.3.0.1/24 dev vc; "
+     "ip addr add 2001:db8:1::1/64 dev va nodad; ip addr add 2001:db8:3::1/64 dev vc nodad; "
+     "ip route add 10.60.0.0/16 src 10.3.0.1 nexthop via 10.1.0.8 weight 2 nexthop via 10.3.0.9 weight 5; "
+     "ip route add 10.61.0.0/16 nexthop via 10.1.0.8 nexthop via 10.2.0.9; "
+     "ip -6 route add 2001:db8:60::/48 nexthop via 2001:db8:1::8 nexthop via 2001:db8:3::9; "
+     "ip route add 10.71.0.0/16 via 10.1.0.7; ip neigh add 10.1.0.8 lladdr 02:00:00:00:00:09 dev va nud "
+     "permanent; ip addr del 10.2.0.1/24 dev vb; ip route add 10.72.0.0/16 dev vb; "
+     "ip link set vc down",
+     2},
+    {"routes_by_lost_ways",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 10.1.0.1/24 dev va; ip addr add 2001:db8:1::1/64 dev va nodad; "
+     "ip route add 10.2.0.0/24 dev vb; ip -6 route add 2001:db8:2::/64 dev vb; "
+     "ip route add 10.60.0.0/16 via 10.2.0.7; ip -6 route add 2001:db8:60::/48 via 2001:db8:2::7; "
+     "ip route add 10.61.0.0/16 nexthop via 10.1.0.7 nexthop via 10.2.0.8; "
+     "ip -6 route add 2001:db8:61::/48 nexthop via 2001:db8:1::7 nexthop via 2001:db8:2::8; "
+     "ip route add 10.62.0.0/16 via inet6 2001:db8:2::9 dev vb; "
+     "ip route del 10.2.0.0/24; ip -6 route del 2001:db8:2::/64",
+     2},
     {"rules",
      "ip rule add from 10.1.2.0/24 lookup 100 pref 500; ip rule add fwmark 0x10/0xf0 lookup 200 pref 600; "
      "ip rule add to 10.3.0.0/16 prohibit pref 700; ip rule add iif lo uidrange 0-99 lookup 300 pref 800; "
@@ -95,6 +125,15 @@ constexpr Furniture kFurniture[] = {
      "ip link add va type veth peer name vb; ip link set va addrgenmode none; ip link set vb addrgenmode "
      "none; "
      "ip link set va up; ip link set vb up; ip addr add fe80::7/64 dev va"},
+    {"tokens",
+     "for n in 1 2 3; do ip link add va$n type veth peer name vb$n; ip token set ::7:$n dev va$n; ip link "
+     "set "
+     "va$n up; ip link set vb$n up; done; echo 1 >/proc/sys/net/ipv6/conf/va1/forwarding; "
+     "echo 0 >/proc/sys/net/ipv6/conf/va2/accept_ra; echo 0 "
+     ">/proc/sys/net/ipv6/conf/va3/router_solicitations; "
+     "ip link add va4 type veth peer name vb4; ip token set ::7:4 dev va4; "
+     "echo 1 >/proc/sys/net/ipv6/conf/default/forwarding; echo 0 >/proc/sys/net/ipv6/conf/default/accept_ra",
+     2},
     {"pairs",
      "ip link add va index 30 address 02:00:00:00:00:01 mtu 1400 type veth peer name vb index 20 address "
      "02:00:00:00:00:02 mtu 1300; ip link add vc type veth peer name vd; ip link set va up; ip link set vd "
@@ -197,6 +236,20 @@ constexpr Unkept kUnkept[] = {
     {"ipsec_policy", "ip xfrm policy add src 10.0.0.1 dst 10.0.0.2 dir out", "an IPsec policy"},
     {"legacy_table", "iptables-legacy -A INPUT -s 10.0.0.1 -j DROP", "the legacy table"},
     {"nftables", "iptables-nft -A INPUT -s 10.0.0.1 -j DROP", "nftables table filter"},
+    {"dead_hop_without_ipv6",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip -6 route add 2001:db8:1::/48 nexthop via fe80::1 dev va nexthop via fe80::2 dev vb; "
+     "echo 1 >/proc/sys/net/ipv6/conf/vb/disable_ipv6",
+     "by network device vb, on which IPv6 is off"},
+    {"gateway_of_its_own",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 10.1.0.1/24 dev va; ip route add 10.2.0.0/16 via 10.1.0.7; ip addr add 10.1.0.7/32 dev vb",
+     "route to 10.2.0.0/16 (table 254, protocol 3) by a gateway that is the tree itself"},
+    {"ipv6_gateway_of_its_own",
+     "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
+     "ip addr add 2001:db8::1/64 dev va nodad; ip -6 route add 2001:db8:2::/48 via 2001:db8::7; "
+     "ip addr add 2001:db8::7/128 dev va nodad",
+     "route to 2001:db8:2::/48 (table 254, protocol 3) by a gateway that is the tree itself"},
     {"multicast_group",
      "ip link add br7 type bridge; ip link add va type veth peer name vb; ip link set va master br7; "
      "ip link set va up; ip link set br7 up; bridge mdb add dev br7 port va grp 239.1.1.1 permanent",
@@ -223,6 +276,25 @@ TEST(NetNamespaceOfBridges, ABridgeFollowsItsPortsAsBefore) {
   EXPECT_TRUE(seen.ok()) << seen.words();
   EXPECT_NE(seen.output.find("02:00:00:00:00:01"), std::string::npos) << seen.output;
   EXPECT_NE(seen.output.find("02:00:00:00:00:08"), std::string::npos) << seen.output;
+  EXPECT_EQ(workload.verdict(), "pass");
+}
+
+/// Of routes that differ only in where they lead, and of rules of one preference, the first one counts.
+TEST(NetNamespaceOrder, RoutesAndRulesStandInTheirOrder) {
+  NetWorkload workload(
+      "ip link set lo up; ip link add va type veth peer name vb; ip link set vb up; ip link set va up; "
+      "ip addr add 10.1.0.1/24 dev va; ip addr add 10.1.0.2/24 dev vb; ip route flush table main; "
+      "for d in va vb lo; do ip route append 10.1.0.0/24 dev $d metric 5; done; ip route flush 10.1.0.0/24 "
+      "dev "
+      "va; ip route append 10.1.0.0/24 dev va metric 5; "
+      "ip -6 route flush table main; ip -6 route add fe80::/64 dev va proto kernel metric 256; "
+      "ip -6 route append fe80::/64 dev vb proto kernel metric 256; "
+      "ip rule add pref 7 from 10.0.0.1 lookup 100; ip rule add pref 7 from 10.0.0.2 lookup 50; "
+      "ip rule del pref 0; ip rule add pref 0 fwmark 7 lookup 70; ip rule add pref 0 lookup local");
+  const auto order = [&] { return run_in_net(workload.root(), "ip route; ip -6 route; ip rule").output; };
+  const std::string before = order();
+  workload.round_trip();
+  EXPECT_EQ(order(), before);
   EXPECT_EQ(workload.verdict(), "pass");
 }
 

@@ -7,11 +7,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstring>
+#include <optional>
+#include <thread>
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "tests/e2e/net_namespace.h"
+#include "tests/e2e/pipeline.h"
 
 namespace godwit::e2e {
 
@@ -83,6 +88,53 @@ TEST_F(NetOutside, IsMadeAgainUnderTheNameThatTheRestoreGives) {
 TEST_F(NetOutside, NeedsNoBridge) {
   workload_.round_trip({"--external", "veth[eth0]:outer"}, {"--external", "veth[eth0]=gwnew0"});
   EXPECT_EQ(master_of("gwnew0").find("master"), std::string::npos) << master_of("gwnew0");
+  EXPECT_EQ(workload_.verdict(), "pass");
+}
+
+/// The kernel takes the old pair away only when nobody is in its namespace any more, and after that in its
+/// own time.
+TEST_F(NetOutside, WaitsForItsOldName) {
+  const TemporaryDirectory images;
+  std::optional<Fd> held = open_file(fmt::format("/proc/{}/ns/net", workload_.root()), O_RDONLY);
+  const Outcome dumped = dump(workload_.root(), images / "1", {"--external", "veth[eth0]:outer"});
+  ASSERT_TRUE(dumped.ok()) << dumped.words();
+  ASSERT_TRUE(exists("gwout0"));
+  std::thread soon([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    held.reset();
+  });
+  const Restored restored = restore(images / "1", {"--external", "veth[eth0]=gwout0@gwbr0"});
+  soon.join();
+  ASSERT_TRUE(restored.outcome.ok()) << restored.outcome.words();
+  workload_.set_root(restored.root);
+  EXPECT_TRUE(wait_until([] { return answers(); }));
+  EXPECT_EQ(workload_.verdict(), "pass");
+}
+
+/// A restore from a stream looks for what it needs from outside before the dump ends the tree.
+TEST_F(NetOutside, IsAskedForWhileTheTreeLives) {
+  const TemporaryDirectory copies;
+  const std::string space = read_link(fmt::format("/proc/{}/ns/net", workload_.root()));
+  struct Case {
+    std::string dump;
+    std::string restore;
+    const char* says;
+  };
+  for (const Case& one :
+       {Case{"--external 'veth[eth0]:outer'", "", "veth[eth0]=OUT@BRIDGE"},
+        Case{"--external 'veth[eth0]:outer'", "--external 'veth[eth0]=gwnew0@gwbr1'", "gwbr1"},
+        Case{fmt::format("--external 'net[{}]:space'", space.substr(5, space.size() - 6)), "",
+             "hand one over under the name space"}}) {
+    const Outcome outcome =
+        run_pipeline(workload_.root(),
+                     fmt::format("GODWIT dump -t {} -o - {} | GODWIT restore -i - --detach {}",
+                                 workload_.root(), one.dump, one.restore),
+                     copies.path());
+    EXPECT_FALSE(outcome.ok());
+    EXPECT_NE(outcome.output.find(one.says), std::string::npos) << outcome.words();
+    ASSERT_EQ(::kill(workload_.root(), 0), 0) << "the tree has ended: " << outcome.words();
+  }
+  EXPECT_TRUE(answers());
   EXPECT_EQ(workload_.verdict(), "pass");
 }
 

@@ -9,6 +9,7 @@
 
 #include "images-format/validate_index.h"
 #include "kernel/error.h"
+#include "kernel/netlink.h"
 
 namespace godwit {
 namespace {
@@ -141,6 +142,48 @@ TEST(ValidateNet, Entries) {
   EXPECT_NE(verdict([](auto& space) { space.add_neighbours("x"); }), "");
   EXPECT_NE(verdict([](auto& space) { space.add_address_labels("x"); }), "");
   EXPECT_NE(verdict([](auto& space) { space.add_forwarding(std::string(12, AF_INET)); }), "");
+}
+
+/// Those that are there, and 0.
+TEST(ValidateNet, EntriesNameDevices) {
+  const auto address = [](uint32_t index) {
+    return verdict([&](auto& space) {
+      ifaddrmsg fixed{};
+      fixed.ifa_family = AF_INET;
+      fixed.ifa_index = index;
+      space.add_addresses(bytes(fixed));
+    });
+  };
+  EXPECT_EQ(address(5), "");
+  EXPECT_NE(address(6), "");
+  const auto neighbour = [](int index) {
+    return verdict([&](auto& space) {
+      ndmsg fixed{};
+      fixed.ndm_family = AF_INET;
+      fixed.ndm_ifindex = index;
+      space.add_neighbours(bytes(fixed));
+    });
+  };
+  EXPECT_EQ(neighbour(0), "");
+  EXPECT_EQ(neighbour(5), "");
+  EXPECT_NE(neighbour(6), "");
+  EXPECT_NE(neighbour(-1), "");
+  const auto route = [](int first, int second) {
+    return verdict([&](auto& space) {
+      rtmsg fixed{};
+      fixed.rtm_family = AF_INET;
+      rtnexthop hops[2] = {};
+      hops[0] = {sizeof(rtnexthop), 0, 0, first};
+      hops[1] = {sizeof(rtnexthop), RTNH_F_DEAD, 0, second};
+      netlink::Request request(0);
+      request.fixed(fixed).add(RTA_MULTIPATH, std::as_bytes(std::span(hops)));
+      const auto payload = request.payload();
+      space.add_routes(std::string(reinterpret_cast<const char*>(payload.data()), payload.size()));
+    });
+  };
+  EXPECT_EQ(route(2, 3), "");
+  EXPECT_NE(route(6, 3), "");
+  EXPECT_NE(route(2, 6), "");
 }
 
 TEST(ValidateNet, SettingsLieBelowProcSysNet) {
