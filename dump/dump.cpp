@@ -172,7 +172,7 @@ class Dump {
     tasks_ = collect_task_tree(
         freezer, {.shell_job = options_.shell_job, .seccomp_suspended = freezer.seccomp_suspended()},
         namespaces_);
-    namespaces_.collect();
+    namespaces_.collect(header_);
     files_.set_root(namespaces_.root_directory());
     collect_controlling_terminals(tasks_, namespaces_, options_);
     report_.tasks = tasks_.size();

@@ -44,7 +44,7 @@ constexpr SupportRow kSupport[] = {
     {"cgroup", SupportRow::Fate::Kept,
      "with the root task's cgroup as its root; another by --external cgroup[INODE]"},
     {"mnt", SupportRow::Fate::Kept, "docs/mounts.md"},
-    {"time", SupportRow::Fate::Refused, "not looked after yet"},
+    {"time", SupportRow::Fate::Kept, "its clocks go on from where they were"},
     {"user", SupportRow::Fate::Refused, "not looked after yet"},
 };
 
@@ -124,11 +124,16 @@ void NamespaceTable::add_namespace(size_t kind, uint64_t id, const TaskState& ta
   }
 }
 
-void NamespaceTable::collect() {
+void NamespaceTable::collect(const image::Checkpoint& header) {
   for (auto& [id, record] : records_) {
+    if (record.kind() == "time") {
+      const ClockOffsets own = read_clock_offsets(::getpid());
+      const ClockOffsets its = read_clock_offsets(record.task());
+      clock_offsets_ = {its.monotonic_ns - own.monotonic_ns, its.boottime_ns - own.boottime_ns};
+    }
     if (record.external().empty()) {
       with_context([&r = record] { return fmt::format("task {}: its {} namespace", r.task(), r.kind()); },
-                   [&, &r = record] { collect(r); });
+                   [&, &r = record] { collect(r, header); });
     }
     if (record.kind() == "net") {
       net_namespace_ = open_namespace(record.task(), "net");
@@ -149,7 +154,7 @@ void NamespaceTable::collect_mounts(pid_t pid) {
   }
 }
 
-void NamespaceTable::collect(image::Namespace& record) {
+void NamespaceTable::collect(image::Namespace& record, const image::Checkpoint& header) {
   const pid_t pid = record.task();
   const Fd descriptor = open_namespace(pid, record.kind().c_str());
   const uint64_t owner = owning_user_namespace(descriptor.get());
@@ -165,10 +170,16 @@ void NamespaceTable::collect(image::Namespace& record) {
     collect_net_namespace(*record.mutable_net(), options_, net_settings_);
   } else if (record.kind() == "mnt") {
     collect_mounts(pid);
+  } else if (record.kind() == "time") {
+    collect_time_namespace(*record.mutable_time(), header, clock_offsets_);
   } else if (record.kind() == "cgroup") {
     const EnteredNamespace entered("cgroup", descriptor.get());
     refuse_unless_at_root(pid);
   }
+}
+
+uint64_t NamespaceTable::clock_of_tree(clockid_t clock) const {
+  return clock_ns(clock) + static_cast<uint64_t>(clock_offsets_.of(clock));
 }
 
 void NamespaceTable::write(CheckpointWriter& writer, MemoryObjectIds& ids) {

@@ -11,8 +11,10 @@
 #include "dump/mount.h"
 #include "dump/net_settings.h"
 #include "dump/task_state.h"
+#include "images-format/checkpoint.pb.h"
 #include "images-format/checkpoint_writer.h"
 #include "images-format/namespace.pb.h"
+#include "kernel/clock.h"
 #include "kernel/namespace.h"
 
 namespace godwit {
@@ -27,8 +29,9 @@ class NamespaceTable {
   /// namespaces costs nothing further. Throws Error for arrangements that can't be made again.
   void add(TaskState& task, const ThreadState& thread);
 
-  /// What the namespaces hold, when all tasks have been added. Throws Error that names what can't be kept.
-  void collect();
+  /// What the namespaces hold, when all tasks have been added. `header`: with the clocks as they were when
+  /// the tree stood still. Throws Error that names what can't be kept.
+  void collect(const image::Checkpoint& header);
 
   /// The root directory of the tree's mount namespace, by which its files are named; none: it is ours, or a
   /// copy of that.
@@ -36,6 +39,9 @@ class NamespaceTable {
 
   /// The tree's network namespace; -1: it is this process's own.
   [[nodiscard]] int net_namespace() const { return net_namespace_ ? net_namespace_.get() : -1; }
+
+  /// What a clock shows now to the tree's tasks, in ns. Throws Error if there is no such clock.
+  [[nodiscard]] uint64_t clock_of_tree(clockid_t clock) const;
 
   /// As MountCollector::use_terminal; of a tree without mounts of its own it is empty.
   [[nodiscard]] std::string use_terminal(const struct stat& terminal) {
@@ -55,7 +61,7 @@ class NamespaceTable {
 
  private:
   void add_namespace(size_t kind, uint64_t id, const TaskState& task);
-  void collect(image::Namespace& record);
+  void collect(image::Namespace& record, const image::Checkpoint& header);
   void collect_mounts(pid_t pid);
 
   Namespaces own_;
@@ -65,12 +71,17 @@ class NamespaceTable {
   MountCollector mounts_;
   Fd root_directory_;
   Fd net_namespace_;
+  ClockOffsets clock_offsets_;  // what the tree's time namespace adds to our clocks
   NetSettingsReader net_settings_;
   std::map<pid_t, std::string> terminals_;  // paths, by session
 };
 
 /// The mounts are those of this process's own mount namespace.
 [[nodiscard]] bool has_copy_of_own_mounts(pid_t pid);
+
+/// What its clocks showed when the tree stood still. `offsets`: what it adds to ours.
+void collect_time_namespace(image::TimeNamespace& record, const image::Checkpoint& header,
+                            const ClockOffsets& offsets);
 
 /// Its limits. Refuses objects in it. The calling thread is in the namespace.
 void collect_ipc_namespace(image::IpcNamespace& record);

@@ -3,7 +3,6 @@
 
 #include "dump/descriptor_kind.h"
 #include "images-format/timerfd.pb.h"
-#include "kernel/clock.h"
 #include "kernel/error.h"
 
 namespace godwit::collecting {
@@ -71,7 +70,8 @@ void collect(std::span<const Description* const> descriptions, Context& context)
     record->set_remaining_ns(parse_time(field("it_value")));
     record->set_interval_ns(parse_time(field("it_interval")));
     if ((record->settime_flags() & TFD_TIMER_ABSTIME) != 0 && record->remaining_ns() != 0) {
-      record->set_expires_ns(clock_ns(telling(record->clock())) + record->remaining_ns());
+      record->set_expires_ns(context.namespaces.clock_of_tree(telling(record->clock())) +
+                             record->remaining_ns());
     }
     context.add(std::move(record));
   }

@@ -43,6 +43,7 @@ void validate_header(const image::Checkpoint& header) {
   require((header.xsave_features() & kX87AndSse) == kX87AndSse, "xsave features {:#x}",
           header.xsave_features());
   validate_vdso(header.vdso());
+  require_clocks(header.monotonic_ns(), header.boottime_ns());
 }
 
 template <typename Map, typename Id, typename Value>
@@ -110,6 +111,12 @@ bool has_plain_content(const image::File& file) {
 void require_path(std::string_view path, std::string_view what) {
   require(path.starts_with('/') && path.size() < PATH_MAX && path.find('\0') == std::string_view::npos,
           "{} isn't an absolute path", what);
+}
+
+void require_clocks(uint64_t monotonic, uint64_t boottime) {
+  constexpr uint64_t kLatest = INT64_MAX / 2;  // proc_timens_set_offset of kernel/time/namespace.c
+  require(monotonic <= kLatest && boottime <= kLatest,
+          "its clocks show more than the kernel allows ({} and {} ns)", monotonic, boottime);
 }
 
 void validate(const std::vector<Record>& records, const PayloadSizes& payload_sizes) {

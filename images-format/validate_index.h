@@ -71,6 +71,9 @@ void require(bool ok, fmt::format_string<Args...> format, Args&&... args) {
 /// An absolute path without zero bytes, short enough for the kernel.
 void require_path(std::string_view path, std::string_view what);
 
+/// The kernel lets clocks of a time namespace show that much, in ns.
+void require_clocks(uint64_t monotonic, uint64_t boottime);
+
 template <typename Message, typename Visit>
 void for_each_record(const std::vector<Record>& records, Visit&& visit) {
   const RecordType type = record_type_of(Message::default_instance());

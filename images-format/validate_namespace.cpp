@@ -19,12 +19,15 @@ void validate_one(const image::Namespace& record, const ValidationIndex& index) 
   const std::string& kind = record.kind();
   require(std::ranges::find(kKinds, kind) != kKinds.end(), "its kind is unknown");
   require(index.tasks.contains(record.task()), "task {} isn't there", record.task());
-  require(record.external().empty() || (!record.has_uts() && !record.has_net() && !record.has_ipc()),
-          "it is external and says what it holds");
+  const bool says = record.has_uts() || record.has_net() || record.has_ipc() || record.has_time();
+  require(record.external().empty() || !says, "it is external and says what it holds");
   require(record.has_uts() ? kind == "uts" : kind != "uts" || !record.external().empty(),
           "host names belong to uts namespaces, and to each of them");
   require(!record.has_net() || kind == "net", "what a network namespace holds belongs to none of this kind");
   require(!record.has_ipc() || kind == "ipc", "what an ipc namespace holds belongs to none of this kind");
+  require(record.has_time() ? kind == "time" : kind != "time" || !record.external().empty(),
+          "clocks belong to time namespaces, and to each of them");
+  require_clocks(record.time().monotonic_ns(), record.time().boottime_ns());
   for (const image::Setting& setting : record.ipc().settings()) {
     require(std::ranges::find(kIpcSettings, setting.name()) != kIpcSettings.end(), "a setting is unknown");
     require(setting.value().size() <= kMaxSetting, "{} has a value of {} bytes", setting.name(),

@@ -38,9 +38,9 @@ using Namespaces = std::array<uint64_t, kNamespaceKinds.size()>;
 /// kernel can't tell and it can't be found in /proc either.
 [[nodiscard]] pid_t pid_from_namespace(int pid_namespace, pid_t inside);
 
-/// While it lives, the calling thread is in another namespace of one kind ("uts", "ipc", "net"; "mnt" in
-/// processes of one thread, with root and working directory at that namespace's root). The way back can't
-/// fail for whoever could enter.
+/// While it lives, the calling thread is in another namespace of one kind ("uts", "ipc", "net"; "time" and
+/// "mnt" in processes of one thread, the latter with root and working directory at that namespace's root).
+/// The way back can't fail for whoever could enter.
 class EnteredNamespace {
  public:
   /// Throws Error.

@@ -80,7 +80,7 @@ class Planner {
     for (const auto* record : tree_.namespaces) {
       for (const auto& reference : root.namespaces()) {
         if (reference.id() == record->id() && reference.kind() == record->kind()) {
-          if (record->external().empty() && (record->kind() == "user" || record->kind() == "time")) {
+          if (record->external().empty() && record->kind() == "user") {
             throw refusal("task {} in a {} namespace of its own", root.pid(0), record->kind());
           }
           plan_.root_namespaces.push_back(record);

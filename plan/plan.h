@@ -64,7 +64,7 @@ struct PlannedNode {
 /// kernel. A node stands after the node that clones it.
 struct Plan {
   std::vector<PlannedNode> nodes;
-  std::vector<const image::Namespace*> root_namespaces;  // in which the root isn't ours; no user, no time
+  std::vector<const image::Namespace*> root_namespaces;  // in which the root isn't ours; no user
   int levels_above_root = 0;  // pid namespaces between the dumper's and the root's: 0 or more
 
   /// What a task or thread of the image is called at each level, as PlannedNode::pids.

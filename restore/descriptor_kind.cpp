@@ -40,10 +40,6 @@ void MakeContext::set_flags(Arg descriptor, const image::OpenFile& file, uint32_
   }
 }
 
-bool is_same_boot(std::string_view boot_id) {
-  return read_file("/proc/sys/kernel/random/boot_id").starts_with(boot_id);
-}
-
 void emit_owner(ScriptBuilder& script, Arg descriptor, uint32_t uid, uint32_t gid) {
   if (uid != ::geteuid() || gid != ::getegid()) {
     script.call("set its owner", SYS_fchown, {descriptor, uid, gid});

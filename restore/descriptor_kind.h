@@ -42,7 +42,7 @@ struct OutsideDescriptors {
 class MakeContext {
  public:
   MakeContext(ScriptBuilder& script_, const FileOpener& files_, const std::map<uint32_t, int>& shared_memory_,
-              BoundNames& names_, Destination& destination, int first_scratch, std::string_view boot_id,
+              BoundNames& names_, Destination& destination, int first_scratch, bool clocks_go_on,
               const OutsideDescriptors& outside)
       : script(script_),
         files(files_),
@@ -50,7 +50,7 @@ class MakeContext {
         names(names_),
         destination_(destination),
         first_scratch_(first_scratch),
-        boot_id_(boot_id),
+        clocks_go_on_(clocks_go_on),
         outside_(outside) {}
 
   ScriptBuilder& script;
@@ -70,8 +70,8 @@ class MakeContext {
   void close(int descriptor);
   /// F_SETFL where the description's flags differ from `made_with`.
   void set_flags(Arg descriptor, const image::OpenFile& file, uint32_t made_with);
-  /// Of the dump.
-  [[nodiscard]] std::string_view boot_id() const { return boot_id_; }
+  /// Whether the tree's monotonic clocks show what they did, or more.
+  [[nodiscard]] bool clocks_go_on() const { return clocks_go_on_; }
   /// Emits the opening of what `number` is of.
   [[nodiscard]] Slot reopen(int number, uint32_t flags);
   /// As FileOpener::open.
@@ -84,7 +84,7 @@ class MakeContext {
  private:
   Destination& destination_;
   int first_scratch_;
-  std::string_view boot_id_;
+  bool clocks_go_on_;
   OutsideDescriptors outside_;
 };
 inline constexpr int kScratchNumbers = 8;
@@ -113,13 +113,10 @@ using PidNow = std::function<pid_t(pid_t)>;
 
 /// What a kind's `conclude` works with, in this process.
 struct ConcludeContext {
-  int descriptor;            // a copy of the task's
-  std::string_view boot_id;  // of the dump
+  int descriptor;     // a copy of the task's
+  bool clocks_go_on;  // as MakeContext's
   const PidNow& pid_now;
 };
-
-/// Whether a checkpoint with this boot id was made under this boot of this machine.
-[[nodiscard]] bool is_same_boot(std::string_view boot_id);
 
 /// A record's descriptions are handed over by whoever restores.
 struct External {

@@ -21,9 +21,6 @@ constexpr uint32_t kHighestDescriptor = 1U << 30;  // the kernel's own limit of 
 }  // namespace
 
 DescriptorPlan::State::State(const CheckpointImage& image, uint64_t limit) : above(kCoordinatorsOwn) {
-  for (const image::Checkpoint* header : image.all<image::Checkpoint>()) {
-    boot_id = header->boot_id();
-  }
   for (const image::File* file : image.all<image::File>()) {
     files[file->id()] = file;
   }

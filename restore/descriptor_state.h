@@ -64,10 +64,10 @@ struct DescriptorPlan::State {
   std::map<uint32_t, size_t> table_by_id;
   std::vector<const image::FileLock*> locks;
   std::map<uint32_t, const image::File*> files;
-  std::string_view boot_id;  // of the dump
-  int above;                 // of all numbers of the image, and of the coordinator's own
-  int first_free;            // what is made for tasks to inherit gets numbers from here
-  int end_of_free;           // up to here
+  bool clocks_go_on = true;
+  int above;        // of all numbers of the image, and of the coordinator's own
+  int first_free;   // what is made for tasks to inherit gets numbers from here
+  int end_of_free;  // up to here
   int first_scratch = 0;
   std::vector<int> in_place;            // numbers of the image at which tasks inherit what belongs there
   std::vector<int> made;                // descriptors of this process for tasks to inherit

@@ -246,6 +246,10 @@ uint64_t descriptor_limit() {
 DescriptorPlan::DescriptorPlan(const CheckpointImage& image, uint64_t limit)
     : state_(std::make_unique<State>(image, limit)) {}
 
+void DescriptorPlan::forget_clocks() {
+  state_->clocks_go_on = false;
+}
+
 DescriptorPlan::~DescriptorPlan() {
   for (const int fd : state_->made) {
     ::close(fd);
@@ -330,7 +334,7 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
     ScriptBuilder script = native.script();
     InheritedPlace place(script, state);
     making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
-                                state.boot_id, {state.external, own_descriptors});
+                                state.clocks_go_on, {state.external, own_descriptors});
     for (; next != shared.end() && script.size() < kNativeBatch; ++next) {
       state.set_subject(script, **next);
       (*next)->kind->make(*(*next)->record, context);
@@ -370,7 +374,7 @@ void DescriptorPlan::emit_place(ScriptBuilder& script, const image::Task& task, 
     }
   }
   making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
-                              state.boot_id, {state.external});
+                              state.clocks_go_on, {state.external});
   for (const size_t i : table->units) {
     const Unit& unit = state.units[i];
     state.set_subject(script, unit);
@@ -451,7 +455,7 @@ void DescriptorPlan::conclude(const std::function<pid_t(pid_t)>& pid_now) const 
                    const Fd copy = copy_descriptor(task.get(), use.fd);
                    apply_signal_owner(description.file->owner(), copy.get(), pid_now);
                    if (concludes) {
-                     unit.kind->conclude(*unit.record, {copy.get(), state.boot_id, pid_now});
+                     unit.kind->conclude(*unit.record, {copy.get(), state.clocks_go_on, pid_now});
                    }
                  });
   }

@@ -26,6 +26,9 @@ class DescriptorPlan {
   explicit DescriptorPlan(const CheckpointImage& image, uint64_t limit = UINT64_MAX);
   ~DescriptorPlan();
 
+  /// The tree's monotonic clocks have begun anew.
+  void forget_clocks();
+
   /// Opens what the image's records were told to be external, for tasks to inherit, at numbers from
   /// `first_descriptor` up. `paths`: by name; "/proc/self/fd/N" is this process's own descriptor. Returns the
   /// next free number. Throws Error that names what is missing. They are closed by the destructor.

@@ -72,12 +72,6 @@ void check_machine(const image::Checkpoint& header) {
                     header.xsave_features(), xsave.features),
         0, "restore on the same kind of CPU");
   }
-  std::string boot = read_file("/proc/sys/kernel/random/boot_id");
-  boot.resize(boot.find_last_not_of('\n') + 1);
-  if (header.boot_id() != boot) {
-    log::warning(
-        "the checkpoint was made before this machine's last start: monotonic clocks jump for its tasks");
-  }
 }
 
 }  // namespace godwit

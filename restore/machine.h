@@ -9,8 +9,7 @@
 
 namespace godwit {
 
-/// Whether tasks of that machine can run on this one. Throws Error that names what differs; warns where
-/// clocks will jump.
+/// Whether tasks of that machine can run on this one. Throws Error that names what differs.
 void check_machine(const image::Checkpoint& header);
 
 /// Warns of each cgroup of the checkpoint's tasks that task `root`, the restored one, isn't in: all are born

@@ -11,6 +11,7 @@
 
 #include "kernel/error.h"
 #include "restore/net.h"
+#include "restore/time_namespace.h"
 
 namespace godwit {
 
@@ -43,7 +44,9 @@ void apply_settings(const image::IpcNamespace& record) {
 uint64_t namespaces_to_clone(const Plan& plan) {
   uint64_t flags = 0;
   for (const image::Namespace* record : plan.root_namespaces) {
-    flags |= record->external().empty() ? namespace_flag(record->kind()) : 0;
+    // Whoever is cloned into a new time namespace can't set its clocks any more: the first process enters it.
+    const bool cloned = record->external().empty() && record->kind() != "time";
+    flags |= cloned ? namespace_flag(record->kind()) : 0;
   }
   return flags;
 }
@@ -108,13 +111,16 @@ void furnish_namespaces(const Plan& plan) {
                    }
                    apply_settings(record->ipc());
                    furnish_net_namespace(record->net());
+                   if (record->has_time()) {
+                     enter_new_time_namespace(record->time());
+                   }
                  });
   }
 }
 
 InsideTheTree::InsideTheTree(const Plan& plan, const FirstProcess& first) {
   // The mount namespace last: there our own /proc may not be.
-  for (const std::string_view kind : {"ipc", "net", "mnt"}) {
+  for (const std::string_view kind : {"time", "ipc", "net", "mnt"}) {
     if (plan.root_namespace(kind) == nullptr) {
       continue;
     }

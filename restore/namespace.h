@@ -31,14 +31,14 @@ using ExternalNamespaces = std::map<const image::Namespace*, Fd>;
 /// By the first process: joins those. Throws Error.
 void join_external_namespaces(const ExternalNamespaces& external);
 
-/// By the first process, inside: host name, loopback device. Throws Error.
+/// By the first process, inside: host name, loopback device, clocks. Throws Error.
 void furnish_namespaces(const Plan& plan);
 
 /// By the first process, last: the mounts of a mount namespace that isn't a copy of ours. Throws Error.
 void furnish_mounts(const Plan& plan, const CheckpointImage& image, const MountSettings& settings);
 
-/// While it lives, this process is where files and sockets of the tree are made: in the mount, network and
-/// ipc namespaces of the first process, as far as those aren't ours anyway.
+/// While it lives, this process is where files and sockets of the tree are made: in the mount, network,
+/// ipc and time namespaces of the first process, as far as those aren't ours anyway.
 class InsideTheTree {
  public:
   /// Throws Error.

@@ -32,6 +32,7 @@
 #include "restore/region.h"
 #include "restore/shared_memory.h"
 #include "restore/terminals.h"
+#include "restore/time_namespace.h"
 #include "restore/tracees.h"
 
 namespace godwit {
@@ -92,6 +93,7 @@ class Restore {
         callbacks_(callbacks),
         baseline_(Baseline::of_this_process()),
         plan_(make_plan(tree_records(image), is_free)),
+        clocks_(clocks_of_another_boot(image.header(), plan_)),
         descriptors_(image, descriptor_limit()),
         vdso_(image.header()),
         shared_memory_(image, descriptors_.first_free_descriptor()),
@@ -104,6 +106,11 @@ class Restore {
     }
     for (const auto* filter : image.all<image::SeccompFilter>()) {
       filters_[filter->id()] = filter;
+    }
+    if (clocks_) {
+      plan_.root_namespaces.push_back(&*clocks_);
+    } else if (plan_.root_namespace("time") == nullptr && !is_same_boot(image.header())) {
+      descriptors_.forget_clocks();
     }
   }
 
@@ -494,6 +501,7 @@ class Restore {
   const RestoreCallbacks& callbacks_;
   Baseline baseline_;
   Plan plan_;
+  std::optional<image::Namespace> clocks_;  // a time namespace that the tree hadn't
   DescriptorPlan descriptors_;
   Vdso vdso_;
   SharedMemoryRegions shared_memory_;

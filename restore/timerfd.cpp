@@ -23,13 +23,10 @@ timespec to_timespec(uint64_t nanoseconds) {
   return {static_cast<time_t>(nanoseconds / kNanoseconds), static_cast<long>(nanoseconds % kNanoseconds)};
 }
 
-/// Clocks other than that of the world begin anew with each boot: there an absolute time says nothing.
-bool clock_goes_on(int clock, std::string_view boot_id) {
-  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM || is_same_boot(boot_id);
-}
-
-bool is_absolute(const image::TimerFd& record, std::string_view boot_id) {
-  return record.expires_ns() != 0 && clock_goes_on(record.clock(), boot_id);
+/// Where other clocks than that of the world have begun anew, an absolute time says nothing.
+bool is_absolute(const image::TimerFd& record, bool clocks_go_on) {
+  return record.expires_ns() != 0 &&
+         (clocks_go_on || record.clock() == CLOCK_REALTIME || record.clock() == CLOCK_REALTIME_ALARM);
 }
 
 /// When the first of the unread expirations of a periodic timer was: armed for that moment, the kernel counts
@@ -46,7 +43,7 @@ uint64_t first_unread_ns(const image::TimerFd& record) {
 /// Returns the expirations that are still to be set.
 uint64_t arm(const image::TimerFd& record, MakeContext& context, Slot timer) {
   ScriptBuilder& script = context.script;
-  const bool absolute = is_absolute(record, context.boot_id());
+  const bool absolute = is_absolute(record, context.clocks_go_on());
   const uint64_t first = absolute ? first_unread_ns(record) : 0;
   itimerspec value{};
   if (absolute) {
@@ -89,7 +86,7 @@ bool has_ticks_and_goes_on(const google::protobuf::Message& message) {
 /// again until the timer hasn't expired in between. (One with an absolute time counts by itself.)
 void conclude(const google::protobuf::Message& message, const ConcludeContext& context) {
   const auto& record = static_cast<const image::TimerFd&>(message);
-  if (is_absolute(record, context.boot_id)) {
+  if (is_absolute(record, context.clocks_go_on)) {
     return;
   }
   // What is about to expire before it can be set is given those ticks now.

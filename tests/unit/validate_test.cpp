@@ -85,6 +85,8 @@ TEST(Validate, Headers) {
   EXPECT_THAT(header([](auto& h) { h.set_root_pid(101); }), HasSubstr("parent 0"));
   EXPECT_THAT(header([](auto& h) { h.mutable_vdso()->set_vdso_size(1UL << 40); }), HasSubstr("vdso"));
   EXPECT_THAT(header([](auto& h) { h.mutable_parent()->set_uuid("x"); }), HasSubstr("incremental"));
+  EXPECT_THAT(header([](auto& h) { h.set_monotonic_ns(1UL << 63); }), HasSubstr("clocks"));
+  EXPECT_THAT(header([](auto& h) { h.set_boottime_ns(UINT64_MAX); }), HasSubstr("clocks"));
 }
 
 TEST(Validate, TheTree) {
