@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kGraceMs = 5000;
 
-/// Signals as a program expects them.
+/// Signals as a program expects them, in a process group of its own.
 class SpawnAttributes {
  public:
   SpawnAttributes() {
@@ -29,7 +29,8 @@ class SpawnAttributes {
     const sigset_t ignored = signals_ignored_here();
     ::posix_spawnattr_setsigmask(&attributes_, &none);
     ::posix_spawnattr_setsigdefault(&attributes_, &ignored);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    ::posix_spawnattr_setflags(&attributes_,
+                               POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   }
   ~SpawnAttributes() { ::posix_spawnattr_destroy(&attributes_); }
   SpawnAttributes(const SpawnAttributes&) = delete;
@@ -40,7 +41,7 @@ class SpawnAttributes {
   posix_spawnattr_t attributes_{};
 };
 
-/// Ends with its owner.
+/// Ends with its owner, and what it runs with it: it leads a process group.
 class RunningScript {
  public:
   explicit RunningScript(pid_t pid) : pid_(pid) {}
@@ -66,11 +67,10 @@ class RunningScript {
  private:
   /// SIGKILL if it doesn't heed SIGTERM in good time, or if whoever wants it to end asks again.
   void end() noexcept {
-    ::kill(pid_, SIGTERM);
+    ::kill(-pid_, SIGTERM);
     pollfd waited{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&waited, 1, kGraceMs) <= 0) {
-      ::kill(pid_, SIGKILL);
-    }
+    ::poll(&waited, 1, kGraceMs);
+    ::kill(-pid_, SIGKILL);
     int status = 0;
     reap(status);
   }

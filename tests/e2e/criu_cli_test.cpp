@@ -233,6 +233,19 @@ TEST_F(CriuCli, AnActionScriptThatHangsEndsWithARestoreThatGetsSigterm) {
   EXPECT_TRUE(wait_until_gone({pid}));
 }
 
+TEST_F(CriuCli, WhatAnActionScriptRunsEndsWithIt) {
+  const pid_t pid = start();
+  const pid_t dumper = launch({CRIU_BINARY, "dump", "-t", std::to_string(pid), "-D", images_,
+                               "--action-script", "sleep 1000 & echo $! >child; wait; exit 1"});
+  const auto child = [&] { return try_read(directory_ / "child").value_or(""); };
+  ASSERT_TRUE(wait_until([&] { return child().ends_with('\n'); }));
+  ASSERT_EQ(::kill(dumper, SIGTERM), 0);
+  const int status = wait_for_end(dumper);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << status;
+  EXPECT_TRUE(wait_until_gone({std::atoi(child().c_str())}, 10));
+  EXPECT_TRUE(runs(pid));
+}
+
 TEST_F(CriuCli, AnActionScriptThatDoesNotHeedSigtermEndsWithTheNext) {
   const pid_t pid = start();
   const pid_t dumper = launch({CRIU_BINARY, "dump", "-t", std::to_string(pid), "-D", images_,
