@@ -64,6 +64,10 @@ void CommandLine::flag_instead_of(const char* other, const char* name, bool& val
   parser_->app.add_flag(name, value, help)->excludes(parser_->app.get_option(other));
 }
 
+void CommandLine::flag_with_word(const char* name, const char* word, std::string& value, const char* help) {
+  parser_->app.add_flag(fmt::format("{}{{{}}}", name, word), value, help);
+}
+
 void CommandLine::option(const char* name, const char* metavariable, std::string& value, const char* help) {
   parser_->app.add_option(name, value, help)->type_name(metavariable);
 }

@@ -30,6 +30,8 @@ class CommandLine {
   void flag(const char* name, bool& value, const char* help);
   /// A flag that can't stand together with an earlier one.
   void flag_instead_of(const char* other, const char* name, bool& value, const char* help);
+  /// A flag that may say a word, behind an equals sign: "--flag=WORD". By itself it says `word`.
+  void flag_with_word(const char* name, const char* word, std::string& value, const char* help);
   /// `metavariable`: what stands for the value in help.
   void option(const char* name, const char* metavariable, std::string& value, const char* help);
   void option(const char* name, const char* metavariable, std::optional<int>& value, const char* help);

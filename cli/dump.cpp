@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
 #include "cli/progress.h"
@@ -43,6 +44,10 @@ constexpr CommandText kText{
     "shell\n"
     "  godwit dump --runc web -D /var/tmp/web                    a container of runc's"};
 
+constexpr const char* kCgroupsHelp =
+    "Save the cgroups of the tree, and which thread is in which: none (without their properties), "
+    "props, soft, full, strict (with them); ignore (the default): only what to warn about";
+
 struct Flags {
   std::optional<int> pid;
   ContainerFlags container;
@@ -51,6 +56,7 @@ struct Flags {
   bool no_sync = false;
   bool json = false;
   std::string compress = "none";
+  std::string cgroups = "ignore";
   std::vector<std::string> external;
 };
 
@@ -74,6 +80,7 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
               "Leave out this mount of the tree's mount namespace, and all below it");
   line.option("--enable-fs", "TYPE", options.mounts.enable,
               "Mount file systems of this type anew, without their content");
+  line.flag_with_word("--manage-cgroups", "soft", flags.cgroups, kCgroupsHelp);
   line.option("--compress", "CODEC", flags.compress, "Compress memory: zstd or none (the default)");
   line.flag("--no-sync", flags.no_sync,
             "Don't wait for the disk: a power failure soon after may lose the checkpoint");
@@ -139,6 +146,7 @@ void apply(const Flags& flags, DumpOptions& options) {
     options.file = "standard output";
   }
   sort_external(flags.external, options);
+  options.cgroups = manage_cgroups(flags.cgroups);
   if (flags.compress != "none" && flags.compress != "zstd") {
     throw UsageError(fmt::format("--compress takes zstd or none, not '{}'", flags.compress));
   }

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
 #include "cli/progress.h"
@@ -63,6 +64,8 @@ struct Flags {
   std::string pidfile;
   std::string root;
   std::vector<std::string> external;
+  std::string cgroups = "ignore";
+  std::vector<std::string> cgroup_roots;
   bool detach = false;
   bool plan = false;
 };
@@ -80,6 +83,14 @@ void add_options(CommandLine& line, Flags& flags) {
       "given");
   line.option("--root", "DIR", flags.root,
               "The root of the tree's mounts, if it has mounts of its own; by default where it was");
+  line.flag_with_word(
+      "--manage-cgroups", "soft", flags.cgroups,
+      "Put tasks and threads back into their cgroups: none: which must exist; props: likewise, and their "
+      "properties are set; soft: those that don't exist are made, and get their properties; full: likewise, "
+      "and all get them; strict: all are made, none may exist; ignore (the default): all start where godwit "
+      "is, or in --cgroup-root");
+  line.option("--cgroup-root", "[CONTROLLER:]PATH", flags.cgroup_roots,
+              "Where the tree's topmost cgroup is to be, in one hierarchy or in all");
   add_container_options(line, flags.container, "Have runc restore it, as its container of this name");
   line.option("--bundle", "DIR", flags.bundle,
               "With --runc: the container's bundle; by default where runc had it, if it still knows");
@@ -114,6 +125,9 @@ void check(const Flags& flags) {
   }
   if (flags.container.given() && !(flags.external.empty() && flags.root.empty())) {
     throw UsageError("what --external and --root say is runc's affair with --runc");
+  }
+  if (flags.container.given() && !(flags.cgroup_roots.empty() && flags.cgroups == "ignore")) {
+    throw UsageError("cgroups are runc's affair with --runc");
   }
   if (!flags.container.given() && !(flags.bundle.empty() && flags.console_socket.empty())) {
     throw UsageError("--bundle and --console-socket go with --runc");
@@ -198,6 +212,8 @@ pid_t restore_tree(Source& source, const Flags& flags) {
   RestoreOptions options;
   options.external = external(flags.external);
   options.root = flags.root;
+  options.cgroup_mode = manage_cgroups(flags.cgroups);
+  options.cgroups = cgroup_roots(flags.cgroup_roots);
   const pid_t root = restore(source.image(), options, callbacks);
   pidfile.keep();
   return root;

@@ -87,13 +87,9 @@ std::map<std::string, std::string> outside_paths(const Settings& settings) {
 
 std::vector<CgroupRoot> cgroup_roots(const Settings& settings) {
   std::vector<CgroupRoot> roots;
+  roots.reserve(settings.cgroup_roots.size());
   for (const std::string& text : settings.cgroup_roots) {
-    const size_t colon = text.starts_with('/') ? std::string::npos : text.find(':');
-    if (colon == std::string::npos) {
-      roots.push_back({std::nullopt, text});
-    } else {
-      roots.push_back({text.substr(0, colon), text.substr(colon + 1)});
-    }
+    roots.push_back(parse_cgroup_root(text));
   }
   return roots;
 }

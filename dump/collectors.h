@@ -7,7 +7,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "dump/task_state.h"
 #include "images-format/checkpoint_writer.h"
@@ -83,8 +82,6 @@ void ask_resource_limits(ScriptBuilder& script, Answers& answers, image::Task& r
 
 // process.cpp: what /proc and prctl(2) keep of a task, or of a thread, besides.
 void collect_process(pid_t pid, image::Task& record);
-/// The lines of /proc/PID/cgroup; empty if there is no such process.
-[[nodiscard]] std::vector<std::string> read_cgroups(pid_t pid);
 void ask_child_subreaper(ScriptBuilder& script, Answers& answers, image::Task& record);
 void ask_tid_address(ScriptBuilder& script, Answers& answers, image::Thread& record);
 void ask_parent_death_signal(ScriptBuilder& script, Answers& answers, image::Thread& record);

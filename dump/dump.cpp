@@ -9,6 +9,7 @@
 #include <memory>
 #include <unordered_set>
 
+#include "dump/cgroup.h"
 #include "dump/collectors.h"
 #include "dump/descriptors.h"
 #include "dump/freezer.h"
@@ -17,7 +18,6 @@
 #include "dump/mapping.h"
 #include "dump/maps_reader.h"
 #include "dump/memory.h"
-#include "dump/paused_cgroup.h"
 #include "dump/private_pages.h"
 #include "dump/task_tree.h"
 #include "dump/terminal.h"
@@ -94,11 +94,10 @@ class Dump {
         workers_(options.workers != 0 ? options.workers : cpus()),
         copier_(writer_->pages(), workers_),
         mappings_(files_, shared_memory_),
-        descriptors_(files_, shared_memory_, namespaces_, options) {
+        descriptors_(files_, shared_memory_, namespaces_, options),
+        cgroups_(options.cgroups, options.pid) {
     raise_descriptor_limit();
     header_.set_root_pid(options.pid);
-    cgroups_ = read_cgroups(options.pid);
-    header_.mutable_cgroups()->Assign(cgroups_.begin(), cgroups_.end());
     header_.set_shell_job(options.shell_job);
   }
 
@@ -184,6 +183,7 @@ class Dump {
         task.record.set_descriptor_table_id(descriptors_.collect(task.pid()));  // names the task itself
       }
     }
+    cgroups_.collect_cgroups(namespaces_.cgroups_inside());
     refuse_what_cannot_be_made();
     check_cancelled();
     interview(tasks_);
@@ -213,15 +213,7 @@ class Dump {
                    [&] { collect_thread(pid, thread); });
     }
     collect_process(pid, task.record);
-    if (task.parent != nullptr) {
-      const std::vector<std::string> cgroups = read_cgroups(pid);
-      if (cgroups != cgroups_) {
-        if (PausedCgroup(pid)) {
-          throw refusal("task {} in a paused cgroup that isn't the root's", pid);
-        }
-        task.record.mutable_cgroups()->Assign(cgroups.begin(), cgroups.end());
-      }
-    }
+    cgroups_.collect(task);
     numa_.warn(pid);
     task.mm.set_id(++last_mm_id_);
     task.mm.set_memory_object(object_ids_.next());
@@ -322,6 +314,7 @@ class Dump {
     }
     shared_memory_.write(*writer_);
     seccomp_filters_.write(*writer_);
+    cgroups_.write(*writer_);
     descriptors_.write(*writer_);
     copier_.write(*writer_);
     const MemoryCopier::Totals totals = copier_.totals();
@@ -352,7 +345,6 @@ class Dump {
   const DumpCallbacks& callbacks_;
   DumpReport report_;
   image::Checkpoint header_;
-  std::vector<std::string> cgroups_;  // of the root
   NamespaceTable namespaces_;
   std::unique_ptr<CheckpointWriter> writer_;
   MemoryObjectIds object_ids_;
@@ -364,6 +356,7 @@ class Dump {
   SharedMemoryTable shared_memory_;
   MappingCollector mappings_;
   DescriptorCollector descriptors_;
+  CgroupCollector cgroups_;
   SeccompFilters seccomp_filters_;
   NumaPolicies numa_;
   PrivatePages private_pages_{copier_};

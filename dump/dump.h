@@ -11,6 +11,7 @@
 #include "dump/external.h"
 #include "dump/mount_options.h"
 #include "images-format/checkpoint_writer.h"
+#include "kernel/cgroup.h"
 
 namespace godwit {
 
@@ -44,6 +45,9 @@ struct DumpOptions {
   /// Whoever restores takes the master of a terminal that is in a devpts instance of the tree's own, and
   /// whose master is outside: a container's console.
   bool orphan_terminals = false;
+  /// Ignore: only in which cgroups the tasks are. None: in which ones tasks and threads are, and the cgroups
+  /// themselves, without their properties. Others: all of that.
+  CgroupMode cgroups = CgroupMode::Ignore;
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };

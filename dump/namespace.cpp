@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "dump/support.h"
+#include "kernel/cgroup.h"
 #include "kernel/error.h"
 
 namespace godwit {
@@ -22,16 +23,14 @@ void collect_uts(image::UtsNamespace& record) {
   record.set_domainname(names.domainname);
 }
 
-/// What a task's cgroups are called inside tells where the namespace's root is.
-void refuse_unless_at_root(pid_t pid) {
-  const std::string lines = read_file(fmt::format("/proc/{}/cgroup", pid));
-  for (size_t at = 0; at < lines.size();) {
-    const size_t end = std::min(lines.find('\n', at), lines.size());
-    const std::string_view line = std::string_view(lines).substr(at, end - at);
-    if (!line.ends_with(":/")) {
-      throw refusal("a root other than the cgroup of task {} ({})", pid, line);
+/// Then no cgroup has to be known for it.
+void refuse_unless_at_root(pid_t pid, std::string_view cgroups) {
+  for (const Cgroup& cgroup : parse_cgroups(cgroups)) {
+    if (cgroup.path != "/") {
+      throw refusal("a root other than the cgroup of task {} ({}:{}) without keeping cgroups", pid,
+                    cgroup.controllers, cgroup.path)
+          .hint("--manage-cgroups keeps them");
     }
-    at = end + 1;
   }
 }
 
@@ -42,7 +41,8 @@ constexpr SupportRow kSupport[] = {
     {"ipc", SupportRow::Fate::Kept, "limits, without objects; another by --external ipc[INODE]"},
     {"net", SupportRow::Fate::Kept, "docs/network.md; another by --external net[INODE]"},
     {"cgroup", SupportRow::Fate::Kept,
-     "with the root task's cgroup as its root; another by --external cgroup[INODE]"},
+     "with the root task's cgroup as its root; with --manage-cgroups, any above that; another by --external "
+     "cgroup[INODE]"},
     {"mnt", SupportRow::Fate::Kept, "docs/mounts.md"},
     {"time", SupportRow::Fate::Kept, "its clocks go on from where they were"},
     {"user", SupportRow::Fate::Refused, "not looked after yet"},
@@ -174,7 +174,10 @@ void NamespaceTable::collect(image::Namespace& record, const image::Checkpoint& 
     collect_time_namespace(*record.mutable_time(), header, clock_offsets_);
   } else if (record.kind() == "cgroup") {
     const EnteredNamespace entered("cgroup", descriptor.get());
-    refuse_unless_at_root(pid);
+    cgroups_inside_ = read_file(fmt::format("/proc/{}/cgroup", pid));
+    if (options_.cgroups == CgroupMode::Ignore) {
+      refuse_unless_at_root(pid, cgroups_inside_);
+    }
   }
 }
 

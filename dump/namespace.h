@@ -37,6 +37,10 @@ class NamespaceTable {
   /// copy of that.
   [[nodiscard]] int root_directory() const { return root_directory_ ? root_directory_.get() : AT_FDCWD; }
 
+  /// What the root task's /proc/PID/cgroup says in a cgroup namespace of the tree's own; empty: there is
+  /// none.
+  [[nodiscard]] const std::string& cgroups_inside() const { return cgroups_inside_; }
+
   /// The tree's network namespace; -1: it is this process's own.
   [[nodiscard]] int net_namespace() const { return net_namespace_ ? net_namespace_.get() : -1; }
 
@@ -72,6 +76,7 @@ class NamespaceTable {
   Fd root_directory_;
   Fd net_namespace_;
   ClockOffsets clock_offsets_;  // what the tree's time namespace adds to our clocks
+  std::string cgroups_inside_;
   NetSettingsReader net_settings_;
   std::map<pid_t, std::string> terminals_;  // paths, by session
 };

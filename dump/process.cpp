@@ -2,8 +2,6 @@
 #include <sys/syscall.h>
 
 #include "dump/collectors.h"
-#include "kernel/error.h"
-#include "kernel/fd.h"
 
 namespace godwit {
 
@@ -12,22 +10,6 @@ void collect_process(pid_t pid, image::Task& record) {
       static_cast<int32_t>(procfs::read_number(fmt::format("/proc/{}/oom_score_adj", pid))));
   record.set_coredump_filter(
       static_cast<uint32_t>(procfs::read_number(fmt::format("/proc/{}/coredump_filter", pid), 16)));
-}
-
-std::vector<std::string> read_cgroups(pid_t pid) {
-  std::string text;
-  try {
-    text = read_file(fmt::format("/proc/{}/cgroup", pid));
-  } catch (const Error&) {
-    // The freezer will say that it has gone.
-  }
-  std::vector<std::string> lines;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    lines.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return lines;
 }
 
 void ask_child_subreaper(ScriptBuilder& script, Answers& answers, image::Task& record) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <typeinfo>
 
+#include "images-format/cgroup.pb.h"
 #include "images-format/checkpoint.pb.h"
 #include "images-format/descriptor.pb.h"
 #include "images-format/epoll.pb.h"
@@ -73,6 +74,8 @@ constexpr std::array kKinds = {
     RecordKind{RecordType::MemFd, "memfds", prototype<image::MemFd>, own_open_file<image::MemFd>},
     RecordKind{RecordType::MountNamespace, "mount-namespaces", prototype<image::MountNamespace>, nullptr},
     RecordKind{RecordType::Superblock, "superblocks", prototype<image::Superblock>, nullptr},
+    RecordKind{RecordType::CgroupSet, "cgroup-sets", prototype<image::CgroupSet>, nullptr},
+    RecordKind{RecordType::CgroupHierarchy, "cgroups", prototype<image::CgroupHierarchy>, nullptr},
     RecordKind{RecordType::Closing, "closing", prototype<image::Closing>, nullptr},
 };
 

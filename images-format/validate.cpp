@@ -92,6 +92,8 @@ ValidationIndex make_index(const std::vector<Record>& records) {
   for_each_record<image::MountNamespace>(records, [&](const auto& space) {
     add_unique(index.mount_namespaces, space.id(), &space, "mount namespace");
   });
+  for_each_record<image::CgroupSet>(
+      records, [&](const auto& set) { add_unique(index.cgroup_sets, set.id(), &set, "cgroup set"); });
   for (const Record& record : records) {
     add_open_files(index, record);
   }
@@ -128,6 +130,7 @@ void validate(const std::vector<Record>& records, const PayloadSizes& payload_si
   const ValidationIndex index = make_index(records);
   validate_tasks(records, index);
   validate_namespaces(records, index);
+  validate_cgroups(records, index);
   validate_mounts(index);
   validate_memory(index, payload_sizes);
   validate_descriptors(records, index);

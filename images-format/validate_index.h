@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "images-format/cgroup.pb.h"
 #include "images-format/checkpoint.pb.h"
 #include "images-format/descriptor.pb.h"
 #include "images-format/file.pb.h"
@@ -35,6 +36,7 @@ struct ValidationIndex {
   std::map<uint32_t, const image::SeccompFilter*> seccomp_filters;
   std::map<uint32_t, const image::Superblock*> superblocks;
   std::map<uint64_t, const image::MountNamespace*> mount_namespaces;
+  std::map<uint32_t, const image::CgroupSet*> cgroup_sets;
   std::map<uint32_t, const Record*> open_files;  // the record that makes the description
 };
 
@@ -42,6 +44,8 @@ struct ValidationIndex {
 void validate_tasks(const std::vector<Record>& records, const ValidationIndex& index);
 /// Namespaces, each by itself.
 void validate_namespaces(const std::vector<Record>& records, const ValidationIndex& index);
+/// Cgroups, and in which ones tasks and threads are.
+void validate_cgroups(const std::vector<Record>& records, const ValidationIndex& index);
 /// What a network namespace holds.
 void validate_net(const image::NetNamespace& record);
 /// Address spaces, memory objects, shared memory, and where the blocks lie in the payload.

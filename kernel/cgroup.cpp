@@ -1,6 +1,8 @@
 #include "kernel/cgroup.h"
 
 #include <algorithm>
+#include <climits>
+#include <utility>
 
 #include "kernel/fd.h"
 
@@ -16,6 +18,32 @@ std::string_view take(std::string_view& text, char separator) {
 }
 
 }  // namespace
+
+std::optional<CgroupMode> cgroup_mode(std::string_view word) {
+  constexpr std::pair<std::string_view, CgroupMode> kWords[] = {
+      {"ignore", CgroupMode::Ignore}, {"none", CgroupMode::None}, {"props", CgroupMode::Props},
+      {"soft", CgroupMode::Soft},     {"", CgroupMode::Soft},     {"full", CgroupMode::Full},
+      {"strict", CgroupMode::Strict}};
+  for (const auto& [name, mode] : kWords) {
+    if (name == word) {
+      return mode;
+    }
+  }
+  return std::nullopt;
+}
+
+bool is_cgroup_path(std::string_view path) {
+  return path.starts_with('/') && path.size() < PATH_MAX && path.find("/../") == std::string_view::npos &&
+         !path.ends_with("/..") && path.find('\0') == std::string_view::npos;
+}
+
+CgroupRoot parse_cgroup_root(std::string_view text) {
+  const size_t colon = text.starts_with('/') ? std::string_view::npos : text.find(':');
+  if (colon == std::string_view::npos) {
+    return {std::nullopt, std::string(text)};
+  }
+  return {std::string(text.substr(0, colon)), std::string(text.substr(colon + 1))};
+}
 
 bool Cgroup::has(std::string_view controller) const {
   if (controller.empty() || controllers.empty()) {

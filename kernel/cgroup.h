@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,31 @@
 
 /// Control groups, of both versions: cgroups(7).
 namespace godwit {
+
+/// What becomes of cgroups, by the words that users of checkpoint and restore know.
+enum class CgroupMode {
+  Ignore,  // nothing
+  None,    // tasks return to their cgroups, which must exist
+  Props,   // likewise, and these get their properties
+  Soft,    // cgroups that don't exist are made, and get their properties; others stay as they are
+  Full,    // cgroups that don't exist are made; all get their properties
+  Strict,  // all are made; none may exist
+};
+
+/// "ignore", "none", ...; empty: Soft. Nothing for another word.
+[[nodiscard]] std::optional<CgroupMode> cgroup_mode(std::string_view word);
+
+/// An absolute path, short enough for the kernel, on which no way leads out of the hierarchy.
+[[nodiscard]] bool is_cgroup_path(std::string_view path);
+
+/// Where a tree is to be, in one hierarchy of cgroups or in all.
+struct CgroupRoot {
+  std::optional<std::string> controller;  // none: all hierarchies; empty: version 2
+  std::string path;                       // as this process's cgroup namespace shows it
+};
+
+/// Reads [CONTROLLER:]PATH. The path isn't looked at.
+[[nodiscard]] CgroupRoot parse_cgroup_root(std::string_view text);
 
 /// Where a process is in one hierarchy: a line of /proc/PID/cgroup.
 struct Cgroup {

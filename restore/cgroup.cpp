@@ -20,8 +20,24 @@ namespace {
 
 constexpr uint64_t kEndLimit = 1'000'000'000;
 
-/// Whoever enters a paused cgroup stops in it.
-void check_not_paused(const std::string& directory) {
+/// Nobody can enter a cpuset of version 1 that has neither processors nor memory nodes, as a new one is:
+/// Documentation/admin-guide/cgroup-v1/cpusets.rst.
+void initialize_cpuset(const std::string& directory, const std::string& parent) {
+  for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
+    const Fd file(::open((directory + name).c_str(), O_RDWR | O_CLOEXEC));
+    if (!file || read_all(file.get(), directory + name) != "\n") {
+      continue;
+    }
+    const std::string value = read_file(parent + name);
+    if (::pwrite(file.get(), value.data(), value.size(), 0) < 0) {
+      throw errno_error("cannot write {}{}", directory, name);
+    }
+  }
+}
+
+}  // namespace
+
+void require_not_paused(const std::string& directory) {
   const auto has = [&](const char* file, std::string_view value) {
     const Fd opened(::open((directory + file).c_str(), O_RDONLY | O_CLOEXEC));
     return opened && read_all(opened.get(), directory).find(value) != std::string::npos;
@@ -31,21 +47,47 @@ void check_not_paused(const std::string& directory) {
   }
 }
 
-void move_there(const std::string& directory) {
-  const std::string file = directory + "/cgroup.procs";
-  const Fd opened = open_file(file, O_WRONLY);
-  write_all(opened.get(), std::as_bytes(std::span("0", 1)), file);
+void move_into_cgroup(const std::string& directory, pid_t who, const char* file) {
+  const std::string path = directory + "/" + file;
+  const Fd opened = open_file(path, O_WRONLY);
+  const std::string number = std::to_string(who);
+  write_all(opened.get(), std::as_bytes(std::span(number)), path);
 }
 
-/// No way leads out of the hierarchy.
-void check_path(const std::string& path) {
-  if (!path.starts_with('/') || (path + "/").find("/../") != std::string::npos ||
-      path.find('\0') != std::string::npos) {
-    throw error("cgroup '{}' isn't an absolute path", path);
+MadeCgroups::~MadeCgroups() {
+  const uint64_t start = monotonic_ns();
+  for (auto directory = made_.rbegin(); directory != made_.rend(); ++directory) {
+    // Who has been killed may still be on the way out.
+    while (::rmdir(directory->c_str()) != 0) {
+      if (errno != EBUSY || monotonic_ns() - start > kEndLimit) {
+        log::warning("the cgroup {} stays: {}", *directory, std::strerror(errno));
+        break;
+      }
+      const timespec pause{0, 1'000'000};
+      ::nanosleep(&pause, nullptr);
+    }
   }
 }
 
-}  // namespace
+bool MadeCgroups::make(const std::string& directory, const std::string& top) {
+  if (::mkdir(directory.c_str(), 0755) != 0) {
+    if (errno == EEXIST) {
+      return false;
+    }
+    if (errno != ENOENT || directory.size() <= top.size()) {
+      throw errno_error("cannot make the cgroup {}", directory);
+    }
+    make(directory.substr(0, directory.rfind('/')), top);
+    if (::mkdir(directory.c_str(), 0755) != 0) {
+      throw errno_error("cannot make the cgroup {}", directory);
+    }
+  }
+  made_.push_back(directory);
+  if (::access((directory + "/cpuset.cpu_exclusive").c_str(), F_OK) == 0) {
+    initialize_cpuset(directory, directory.substr(0, directory.rfind('/')));
+  }
+  return true;
+}
 
 CgroupStay::CgroupStay(const std::vector<CgroupRoot>& roots) {
   if (roots.empty()) {
@@ -55,7 +97,9 @@ CgroupStay::CgroupStay(const std::vector<CgroupRoot>& roots) {
   const std::vector<Cgroup> own = parse_cgroups(read_file("/proc/self/cgroup"));
   try {
     for (const CgroupRoot& root : roots) {
-      check_path(root.path);
+      if (!is_cgroup_path(root.path)) {
+        throw error("cgroup '{}' isn't an absolute path", root.path);
+      }
       bool found = false;
       for (const Cgroup& cgroup : own) {
         if (!root.controller || cgroup.has(*root.controller)) {
@@ -85,25 +129,13 @@ void CgroupStay::end() noexcept {
   } catch (const Error& e) {
     log::warning("{}", e.what());
   }
-  const uint64_t start = monotonic_ns();
-  for (auto directory = made_.rbegin(); directory != made_.rend(); ++directory) {
-    // Who has been killed may still be on the way out.
-    while (::rmdir(directory->c_str()) != 0) {
-      if (errno != EBUSY || monotonic_ns() - start > kEndLimit) {
-        log::warning("the cgroup {} stays: {}", *directory, std::strerror(errno));
-        break;
-      }
-      const timespec pause{0, 1'000'000};
-      ::nanosleep(&pause, nullptr);
-    }
-  }
 }
 
 void CgroupStay::leave() {
   while (!own_.empty()) {
     const std::string directory = std::move(own_.back());
     own_.pop_back();
-    move_there(directory);
+    move_into_cgroup(directory, 0);
   }
 }
 
@@ -116,22 +148,10 @@ void CgroupStay::enter(const CgroupMounts& mounts, const Cgroup& own, const std:
   if (before.directory.empty() || there.directory.empty()) {
     throw error("cgroup {} of hierarchy '{}' isn't among our mounts", path, own.controllers);
   }
-  make(there.directory, there.top);
-  check_not_paused(there.directory);
+  made_.make(there.directory, there.top);
+  require_not_paused(there.directory);
   own_.push_back(before.directory);
-  move_there(there.directory);
-}
-
-void CgroupStay::make(const std::string& directory, const std::string& top) {
-  for (size_t end = top.size(); end != std::string::npos;) {
-    end = directory.find('/', end + 1);
-    const std::string one = directory.substr(0, end);
-    if (::mkdir(one.c_str(), 0755) == 0) {
-      made_.push_back(one);
-    } else if (errno != EEXIST) {
-      throw errno_error("cannot make the cgroup {}", one);
-    }
-  }
+  move_into_cgroup(there.directory, 0);
 }
 
 }  // namespace godwit

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <optional>
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -8,10 +9,21 @@
 
 namespace godwit {
 
-/// Where a tree is to be, in one hierarchy of cgroups or in all.
-struct CgroupRoot {
-  std::optional<std::string> controller;  // none: all hierarchies; empty: version 2
-  std::string path;                       // as this process's cgroup namespace shows it
+/// Cgroups that a restore has made: the destructor removes them again unless they are kept.
+class MadeCgroups {
+ public:
+  MadeCgroups() = default;
+  MadeCgroups(const MadeCgroups&) = delete;
+  MadeCgroups& operator=(const MadeCgroups&) = delete;
+  ~MadeCgroups();
+
+  /// Makes the cgroup and what is missing between it and the mount point `top`. Returns whether it didn't
+  /// exist. Throws Error.
+  bool make(const std::string& directory, const std::string& top);
+  void keep() { made_.clear(); }
+
+ private:
+  std::vector<std::string> made_;  // directories, parents first
 };
 
 /// While it lives, this process is in other cgroups than its own: whoever is cloned meanwhile begins there,
@@ -27,15 +39,20 @@ class CgroupStay {
 
   /// Goes back. Throws Error.
   void leave();
-  void keep() { made_.clear(); }
+  void keep() { made_.keep(); }
 
  private:
   void enter(const CgroupMounts& mounts, const Cgroup& own, const std::string& path);
   void end() noexcept;
-  void make(const std::string& directory, const std::string& top);
 
-  std::vector<std::string> own_;   // directories of the cgroups that this process has left
-  std::vector<std::string> made_;  // directories, parents first
+  MadeCgroups made_;              // goes when this process isn't in them any more
+  std::vector<std::string> own_;  // directories of the cgroups that this process has left
 };
+
+/// Throws Error if it is paused: whoever enters it stops in it.
+void require_not_paused(const std::string& directory);
+
+/// Moves a process into a cgroup, or a thread by "tasks" and "cgroup.threads". Throws Error.
+void move_into_cgroup(const std::string& directory, pid_t who, const char* file = "cgroup.procs");
 
 }  // namespace godwit

@@ -3,10 +3,12 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "images-format/page_store.h"
 #include "images-format/task.pb.h"
+#include "kernel/cgroup.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/log.h"
@@ -14,27 +16,14 @@
 
 namespace godwit {
 
-namespace {
-
-/// A line of /proc/PID/cgroup without the number in front.
-std::string_view without_number(std::string_view line) {
-  const size_t colon = line.find(':');
-  return colon == std::string_view::npos ? std::string_view() : line.substr(colon + 1);
-}
-
-}  // namespace
-
-std::vector<std::string> cgroups_missing(const Lines& wanted, std::string_view here) {
-  std::set<std::string_view> have;
-  while (!here.empty()) {
-    const std::string_view line = here.substr(0, here.find('\n'));
-    here.remove_prefix(std::min(line.size() + 1, here.size()));
-    have.insert(without_number(line));
-  }
+std::vector<std::string> cgroups_missing(const image::CgroupSet& wanted, std::string_view here) {
+  const std::vector<Cgroup> have = parse_cgroups(here);
   std::vector<std::string> missing;
-  for (const std::string& line : wanted) {
-    if (!have.contains(without_number(line))) {
-      missing.emplace_back(without_number(line));
+  for (const image::CgroupPlace& place : wanted.places()) {
+    if (std::ranges::none_of(have, [&](const Cgroup& cgroup) {
+          return cgroup.controllers == place.controllers() && cgroup.path == place.path();
+        })) {
+      missing.push_back(place.controllers() + ":" + place.path());
     }
   }
   return missing;
@@ -42,17 +31,18 @@ std::vector<std::string> cgroups_missing(const Lines& wanted, std::string_view h
 
 void warn_about_cgroups(const CheckpointImage& image, pid_t root) {
   const std::string here = read_file(fmt::format("/proc/{}/cgroup", root));
+  std::map<uint32_t, pid_t> first;  // a task that is in the set
+  for (const auto* task : image.all<image::Task>()) {
+    first.emplace(task->cgroup_set(), task->pid(0));
+  }
   std::set<std::string> told;
-  const auto warn = [&](pid_t pid, const Lines& cgroups) {
-    for (const std::string& one : cgroups_missing(cgroups, here)) {
+  for (const auto* set : image.all<image::CgroupSet>()) {
+    for (const std::string& one : cgroups_missing(*set, here)) {
       if (told.insert(one).second) {
-        log::warning("task {} was in cgroup {}, which isn't kept: it is in those of the root now", pid, one);
+        log::warning("task {} was in cgroup {}, which isn't kept: it is in those of the root now",
+                     first.contains(set->id()) ? first.at(set->id()) : image.header().root_pid(), one);
       }
     }
-  };
-  warn(image.header().root_pid(), image.header().cgroups());
-  for (const auto* task : image.all<image::Task>()) {
-    warn(task->pid(0), task->cgroups());
   }
 }
 

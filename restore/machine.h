@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "images-format/cgroup.pb.h"
 #include "images-format/checkpoint.pb.h"
 #include "images-format/checkpoint_reader.h"
 
@@ -15,9 +16,7 @@ void check_machine(const image::Checkpoint& header);
 /// Warns of each cgroup of the checkpoint's tasks that task `root`, the restored one, isn't in: all are born
 /// where it is.
 void warn_about_cgroups(const CheckpointImage& image, pid_t root);
-using Lines = google::protobuf::RepeatedPtrField<std::string>;
-/// Of the lines of a /proc/PID/cgroup those that `here`, the text of another, lacks, as "CONTROLLERS:PATH",
-/// whatever the numbers of the hierarchies.
-[[nodiscard]] std::vector<std::string> cgroups_missing(const Lines& wanted, std::string_view here);
+/// Of the places those that `here`, the text of a /proc/PID/cgroup, lacks, as "CONTROLLERS:PATH".
+[[nodiscard]] std::vector<std::string> cgroups_missing(const image::CgroupSet& wanted, std::string_view here);
 
 }  // namespace godwit

@@ -97,7 +97,13 @@ class NodeScript {
                          : node_.cloner < 0                        ? parent_of_root_
                                                                    : seen(node_.cloner);
     script_.call_expecting("find its parent alive", parent, SYS_getppid, {});
-    post_to_nodes(&Words::created);
+    if (index_ != 0 && context_.cgroups.moves(index_)) {
+      // Before it has memory or children, which then are there from the beginning.
+      post(&Words::created);
+      wait(index_, &Words::placed);
+    } else {
+      post_to_nodes(&Words::created);
+    }
     if (node_.passers.empty()) {
       emit_adopt_orphans();
     }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "plan/plan.h"
+#include "restore/cgroup_tree.h"
 #include "restore/descriptors.h"
 #include "restore/mm.h"
 #include "restore/region.h"
@@ -17,6 +18,7 @@ struct ScriptContext {
   Region& region;
   LayoutContext layout;
   DescriptorPlan& descriptors;
+  const CgroupTree& cgroups;
   const Baseline& baseline;
   const SeccompFilters& filters;
   int first_descriptor;  // what the coordinator has made for all tasks lies at and above this number

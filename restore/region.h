@@ -31,7 +31,8 @@ struct NodeWords {
   uint32_t ended;          // zombies and helpers, by their parent: it has exited
   uint32_t adopting;       // orphans fall to it
   uint32_t leaving;        // zombies and helpers: they have done all, and end
-  uint32_t unused[3];      // a cache line a node
+  uint32_t placed;         // by the coordinator: it is in its own cgroups
+  uint32_t unused[2];      // a cache line a node
 };
 static_assert(sizeof(NodeWords) == 64);
 

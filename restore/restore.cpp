@@ -19,6 +19,7 @@
 #include "kernel/error.h"
 #include "kernel/log.h"
 #include "plan/plan.h"
+#include "restore/cgroup_tree.h"
 #include "restore/copied_pages.h"
 #include "restore/descriptors.h"
 #include "restore/first_clone.h"
@@ -99,6 +100,7 @@ class Restore {
         shared_memory_(image, descriptors_.first_free_descriptor()),
         terminals_(image),
         region_(plan_, vdso_.bytes()),
+        cgroup_tree_(image, plan_, options.cgroup_mode, options.cgroups),
         nodes_(plan_.nodes.size()) {
     for (const auto* object : image.all<image::MemoryObject>()) {
       objects_[object->id()] = object;
@@ -126,7 +128,8 @@ class Restore {
     }
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
-    cgroups_.emplace(options_.cgroups);
+    cgroup_tree_.make();
+    cgroups_.emplace(cgroup_tree_.entry());
     if (!plan_.root_namespaces.empty()) {
       make_first_process();
     }
@@ -160,6 +163,7 @@ class Restore {
     }
     descriptors_.keep_bound_names();
     cgroups_->keep();
+    cgroup_tree_.keep();
     outer_ends_.release();
     if (first_) {
       first_->release();
@@ -188,6 +192,7 @@ class Restore {
                                   region_,
                                   {plan_, runs_, *files_, shared_memory_.descriptors(), vdso_, region_},
                                   descriptors_,
+                                  cgroup_tree_,
                                   baseline_,
                                   filters_,
                                   descriptors_.first_free_descriptor()});
@@ -213,9 +218,13 @@ class Restore {
     first_.emplace(making);
     external_.clear();
     pids_.learn(plan_, 0, first_->pid());
+    if (cgroup_tree_.moves(0)) {
+      cgroup_tree_.move(0, first_->pid());
+    }
   }
 
   struct NodeState {
+    bool placed = false;
     bool filling = false;
     bool seized = false;
     bool home = false;
@@ -273,7 +282,9 @@ class Restore {
       log::warning("nobody holds the other end of a terminal that is only mounted: opening it fails");
     }
     outer_ends_.bring_up();
-    warn_about_cgroups(image_, plan_.root().pid);
+    if (options_.cgroup_mode == CgroupMode::Ignore) {
+      warn_about_cgroups(image_, plan_.root().pid);
+    }
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
@@ -298,6 +309,12 @@ class Restore {
         continue;
       }
       NodeState& state = nodes_[n];
+      if (!state.placed && i != 0 && cgroup_tree_.moves(i) && region_.read(i, &NodeWords::created) != 0) {
+        state.placed = true;
+        pids_.learn(plan_, i);
+        cgroup_tree_.move(i, node.pid);
+        region_.post(i, &NodeWords::placed);
+      }
       if (!state.filling && region_.read(i, &NodeWords::laid_out) != 0) {
         state.filling = true;
         pids_.learn(plan_, i);
@@ -308,6 +325,7 @@ class Restore {
           node.task->threads_size() == 1 ? state.filling : region_.read(i, &NodeWords::threads_ready) != 0;
       if (!state.seized && has_threads) {
         pids_.learn_threads(plan_, i);
+        cgroup_tree_.move_threads(node);
         seize_task(*node.now);
         state.seized = true;
         region_.post(i, &NodeWords::seized);
@@ -510,7 +528,8 @@ class Restore {
   Region region_;
   ExternalNamespaces external_;
   OuterEnds outer_ends_;
-  std::optional<CgroupStay> cgroups_;  // goes when nobody is in them any more
+  CgroupTree cgroup_tree_;  // goes, as the next, when nobody is in them any more
+  std::optional<CgroupStay> cgroups_;
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
   PidsNow pids_;
   std::map<uint64_t, const image::MemoryObject*> objects_;

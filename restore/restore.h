@@ -21,7 +21,10 @@ struct RestoreOptions {
   /// mounted; of "veth[eth0]" what its other end is to be: OUT or OUT@BRIDGE.
   std::map<std::string, std::string> external;
   std::string root;  // the directory that becomes the root of the tree's mounts; empty: where it was
-  std::vector<CgroupRoot> cgroups;  // in which the tree starts, where not in those of this process
+  CgroupMode cgroup_mode = CgroupMode::Ignore;
+  /// Ignore: in which the tree starts, where not in those of this process. Others: where its topmost cgroup
+  /// is to be, if not where it was.
+  std::vector<CgroupRoot> cgroups;
 };
 
 struct RestoreProgress {

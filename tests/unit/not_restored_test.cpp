@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernel/log.h"
@@ -17,9 +18,11 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 TEST(Cgroups, OnlyOthersThanOursAreMissing) {
-  Lines wanted;
-  for (const char* line : {"4:memory:/a", "1:cpu:/", "0::/service:x"}) {
-    wanted.Add(line);
+  image::CgroupSet wanted;
+  for (const auto& [controllers, path] : {std::pair("memory", "/a"), {"cpu", "/"}, {"", "/service:x"}}) {
+    image::CgroupPlace& place = *wanted.add_places();
+    place.set_controllers(controllers);
+    place.set_path(path);
   }
   EXPECT_THAT(cgroups_missing(wanted, "7:memory:/a\n2:cpu:/\n0::/service:x\n"), IsEmpty());
   EXPECT_THAT(cgroups_missing(wanted, "4:memory:/b\n1:cpu:/\n0::/\n"),
