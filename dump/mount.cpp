@@ -9,11 +9,13 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
+#include <optional>
 #include <set>
 #include <string_view>
 
 #include "dump/file_tree.h"
+#include "dump/mount_order.h"
+#include "dump/mount_view.h"
 #include "dump/support.h"
 #include "kernel/error.h"
 
@@ -48,10 +50,6 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::ranges::find(names, name) != names.end();
 }
 
-size_t depth(const MountInfo& mount) {
-  return mount.mount_point == "/" ? 0 : static_cast<size_t>(std::ranges::count(mount.mount_point, '/'));
-}
-
 std::string name_of(const MountInfo& mount) {
   return fmt::format("mount point {} ({})", mount.mount_point, mount.type);
 }
@@ -60,50 +58,6 @@ std::string name_of(const MountInfo& mount) {
 bool is_terminal(const struct stat& status) {
   return S_ISCHR(status.st_mode) && major(status.st_rdev) >= 136 && major(status.st_rdev) <= 143;
 }
-
-/// The root first, each behind its parent; and of those on one parent the deepest first, so that each can be
-/// attached before another covers its place. What is left out is.
-class Ordering {
- public:
-  Ordering(const std::vector<MountInfo>& mounts, const std::vector<std::string>& skip) : skip_(skip) {
-    std::set<uint32_t> ids;
-    for (const MountInfo& mount : mounts) {
-      ids.insert(mount.id);
-    }
-    const MountInfo* root = nullptr;
-    for (const MountInfo& mount : mounts) {
-      if (ids.contains(mount.parent_id) && mount.parent_id != mount.id) {
-        children_[mount.parent_id].push_back(&mount);
-      } else if (root == nullptr) {
-        root = &mount;
-      } else {
-        throw refusal("a mount namespace in which {} isn't below the root", name_of(mount));
-      }
-    }
-    if (root == nullptr || root->mount_point != "/") {
-      throw error("a mount namespace without a root");
-    }
-    add(*root);
-  }
-
-  [[nodiscard]] const std::vector<const MountInfo*>& mounts() const { return ordered_; }
-
- private:
-  void add(const MountInfo& mount) {
-    ordered_.push_back(&mount);
-    std::vector<const MountInfo*>& children = children_[mount.id];
-    std::ranges::stable_sort(children, std::ranges::greater(), [](const MountInfo* m) { return depth(*m); });
-    for (const MountInfo* child : children) {
-      if (!contains(skip_, child->mount_point)) {
-        add(*child);
-      }
-    }
-  }
-
-  const std::vector<std::string>& skip_;
-  std::map<uint32_t, std::vector<const MountInfo*>> children_;
-  std::vector<const MountInfo*> ordered_;
-};
 
 }  // namespace
 
@@ -121,17 +75,19 @@ class MountCollector::Collection {
     in_mount_namespace(space_.get(), [&] {
       const Fd file = open_at(proc.get(), "thread-self/mountinfo", O_RDONLY);
       mounts_ = parse_mountinfo(read_all(file.get(), "mountinfo"));
-      const Ordering ordering(mounts_, collector_.options_.skip);
-      ordered_ = ordering.mounts();
-      for (const MountInfo* mount : ordered_) {
-        describe(*mount);
-      }
-      find_trees();
     });
+    order_.emplace(mounts_, collector_.options_.skip);
+    for (const MountInfo* mount : order_->mounts()) {
+      groups_.insert(mount->peer_group);
+    }
+    for (const MountInfo* mount : order_->mounts()) {
+      describe(*mount);
+    }
+    look_into_what_is_made();
   }
 
  private:
-  [[nodiscard]] bool is_root(const MountInfo& mount) const { return &mount == ordered_.front(); }
+  [[nodiscard]] bool is_root(const MountInfo& mount) const { return &mount == &order_->root(); }
 
   void describe(const MountInfo& mount) {
     if (mount.idmapped) {
@@ -151,6 +107,7 @@ class MountCollector::Collection {
     const auto external = collector_.options_.external.find(mount.mount_point);
     if (external != collector_.options_.external.end() && !is_covered(mount)) {
       record.set_external(external->second);
+      external_.insert(mount.id);
       return;
     }
     if (mount.is_deleted()) {
@@ -166,8 +123,8 @@ class MountCollector::Collection {
 
   /// Whether another mount stands on the very same place.
   [[nodiscard]] bool is_covered(const MountInfo& mount) const {
-    return std::ranges::any_of(ordered_, [&](const MountInfo* other) {
-      return other->parent_id == mount.id && other->mount_point == mount.mount_point;
+    return std::ranges::any_of(order_->children(mount), [&](const MountInfo* other) {
+      return other->mount_point == mount.mount_point;
     });
   }
 
@@ -182,23 +139,21 @@ class MountCollector::Collection {
 
   /// What is made anew has no mount outside that it could be the slave of.
   void refuse_master_outside(const MountInfo& mount) const {
-    if (mount.master != 0 && std::ranges::none_of(mounts_, [&](const MountInfo& other) {
-          return other.peer_group == mount.master;
-        })) {
+    if (mount.master != 0 && !groups_.contains(mount.master)) {
       throw refusal("{}, the slave of mounts outside (peer group {}),", name_of(mount), mount.master);
     }
   }
 
   void find_source(const MountInfo& mount, image::Mount& record) {
-    if (!is_root(mount) && comes_from(mount, *ordered_.front())) {
-      record.set_bind_of(ordered_.front()->id);
+    if (!is_root(mount) && comes_from(mount, order_->root())) {
+      record.set_bind_of(order_->root().id);
       return;
     }
     record.set_host_path(collector_.path_outside(mount));
     if (!record.host_path().empty() || is_root(mount)) {
       return;
     }
-    for (const MountInfo* other : ordered_) {
+    for (const MountInfo* other : order_->mounts()) {
       if (collector_.options_.external.contains(other->mount_point) && comes_from(mount, *other)) {
         record.set_bind_of(other->id);
         return;
@@ -213,80 +168,72 @@ class MountCollector::Collection {
     return mount.device == source.device && is_below(mount.root, source.root);
   }
 
-  /// The widest roots of each tmpfs: nothing else of it can be seen in this namespace.
-  void find_trees() {
-    for (const MountInfo* mount : ordered_) {
-      Superblock& superblock = collector_.superblocks_.at(mount->device);
-      const bool made = superblock.record.origin() == image::Superblock::MADE;
-      if (made && mount->type == "mqueue" && !is_empty_directory(detached(*mount).get())) {
-        throw refusal("{} with message queues in it", name_of(*mount));
+  [[nodiscard]] bool is_external(const MountInfo& mount) const { return external_.contains(mount.id); }
+
+  /// What is in file systems that are made again, each looked at through one of its mounts.
+  void look_into_what_is_made() {
+    Shown shown;
+    for (const MountInfo* mount : order_->mounts()) {
+      if (collector_.superblocks_.at(mount->device).record.origin() == image::Superblock::MADE &&
+          !is_external(*mount) && has_content(*mount)) {
+        shown.try_emplace({mount->device, mount->root}, mount);
       }
-      if (made && mount->type == kDevpts && mount->root != "/" && !is_external(*mount)) {
-        struct stat status {};
-        if (::fstat(detached(*mount).get(), &status) != 0) {
-          throw errno_error("cannot stat {}", mount->mount_point);
-        }
-        if (is_terminal(status)) {  // and not ptmx
-          note_terminal(superblock, status);
-        }
-      }
-      if (!made || mount->type != kTmpfs || is_external(*mount) || has_wider(*mount, superblock)) {
-        continue;
-      }
-      superblock.trees.push_back({mount->root, detached(*mount)});
+    }
+    // What one tree of files holds needn't be told twice.
+    std::erase_if(shown, [&](const auto& one) {
+      return one.second->type == kTmpfs && has_wider(shown, one.first.first, one.first.second);
+    });
+    std::set<uint32_t> wanted;
+    for (const auto& [what, mount] : shown) {
+      wanted.insert(mount->id);
+    }
+    std::map<uint32_t, Fd> copies = detached_copies(space_.get(), *order_, wanted);
+    for (const auto& [what, mount] : shown) {
+      look_into(*mount, std::move(copies.at(mount->id)));
     }
   }
 
-  [[nodiscard]] bool is_external(const MountInfo& mount) const {
-    return std::ranges::any_of(record_.mounts(), [&](const image::Mount& record) {
-      return record.id() == mount.id && !record.external().empty();
-    });
-  }
+  using Shown = std::map<std::pair<dev_t, std::string>, const MountInfo*>;  // by device and root
 
-  [[nodiscard]] bool has_wider(const MountInfo& mount, const Superblock& superblock) const {
-    const bool known = std::ranges::any_of(superblock.trees,
-                                           [&](const Tree& tree) { return is_below(mount.root, tree.path); });
-    return known || std::ranges::any_of(ordered_, [&](const MountInfo* other) {
-             return other->device == mount.device && other->root != mount.root &&
-                    is_below(mount.root, other->root) && !is_external(*other);
-           });
-  }
-
-  /// A copy of a namespace has them too, and there they may become what can be copied further.
-  [[nodiscard]] Fd copy_of_unbindable(const MountInfo& mount) const {
-    Fd copy;
-    in_mount_namespace(space_.get(), [&] {
-      if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-        throw errno_error("cannot copy the mount namespace");
+  static bool has_wider(const Shown& shown, dev_t device, std::string root) {
+    while (root != "/") {
+      root.resize(std::max<size_t>(root.rfind('/'), 1));
+      if (shown.contains({device, root})) {
+        return true;
       }
-      copy = clone_mount(open_file(mount.mount_point, O_PATH | O_NOFOLLOW).get(), "");
-    });
-    return copy;
-  }
-
-  /// A copy of the mount with nothing on it, in which looking leaves no trace.
-  [[nodiscard]] Fd detached(const MountInfo& wanted) const {
-    for (const MountInfo* mount : ordered_) {
-      if (mount->device != wanted.device || mount->root != wanted.root) {
-        continue;
-      }
-      const Fd there(::open(mount->mount_point.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-      if (!there || mount_id_of(there.get()) != mount->id) {
-        continue;
-      }
-      Fd copy = mount->unbindable ? copy_of_unbindable(*mount) : clone_mount(there.get(), "");
-      set_propagation(copy.get(), MS_PRIVATE);
-      set_mount_attributes(copy.get(), MOUNT_ATTR_NOATIME);
-      return copy;
     }
-    throw refusal("{}, which is covered by another mount wherever it is,", name_of(wanted));
+    return false;
+  }
+
+  /// Of a devpts it is its terminals that can be mounted by themselves.
+  static bool has_content(const MountInfo& mount) {
+    return mount.type == kTmpfs || mount.type == "mqueue" || (mount.type == kDevpts && mount.root != "/");
+  }
+
+  void look_into(const MountInfo& mount, Fd copy) {
+    Superblock& superblock = collector_.superblocks_.at(mount.device);
+    if (mount.type == kTmpfs) {
+      superblock.trees.push_back({mount.root, std::move(copy)});
+    } else if (mount.type == kDevpts) {
+      struct stat status {};
+      if (::fstat(copy.get(), &status) != 0) {
+        throw errno_error("cannot stat {}", mount.mount_point);
+      }
+      if (is_terminal(status)) {  // and not ptmx
+        note_terminal(superblock, status);
+      }
+    } else if (!is_empty_directory(copy.get())) {
+      throw refusal("{} with message queues in it", name_of(mount));
+    }
   }
 
   MountCollector& collector_;
   image::MountNamespace& record_;
   Fd space_;
   std::vector<MountInfo> mounts_;
-  std::vector<const MountInfo*> ordered_;
+  std::optional<MountOrder> order_;
+  std::set<uint32_t> groups_;    // of peers
+  std::set<uint32_t> external_;  // ids of those that come from outside by name
 };
 
 MountCollector::~MountCollector() = default;
@@ -327,6 +274,9 @@ MountCollector::Superblock& MountCollector::superblock_of(const MountInfo& mount
     record.mutable_options()->Assign(mount.options.begin(), mount.options.end());
     record.set_read_only(mount.read_only);
     record.set_origin(is_outside(mount) ? image::Superblock::OUTSIDE : image::Superblock::MADE);
+    if (record.origin() == image::Superblock::OUTSIDE) {
+      set_widest(mount.device, record);
+    }
   }
   return known->second;
 }
@@ -337,6 +287,24 @@ bool MountCollector::is_outside(const MountInfo& mount) const {
          std::ranges::any_of(own_, [&](const MountInfo& own) { return own.device == mount.device; });
 }
 
+/// Whether a path (of ours; the calling thread may be in another namespace) leads to one of our mounts.
+bool MountCollector::leads_to(const std::string& path, const MountInfo& own) const {
+  const Fd there(::openat(own_root_.get(), joined_path(".", relative_to(path, "/")).c_str(),
+                          O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  return there && mount_id_of(there.get()) == own.id;
+}
+
+void MountCollector::set_widest(dev_t device, image::Superblock& record) const {
+  for (const MountInfo& own : own_) {
+    if (own.device == device && !own.is_deleted() &&
+        (record.widest_path().empty() || own.root.size() < record.widest_root().size()) &&
+        leads_to(own.mount_point, own)) {
+      record.set_widest_path(own.mount_point);
+      record.set_widest_root(own.root);
+    }
+  }
+}
+
 /// Under which path this process sees what the mount has for its root; empty: it doesn't.
 std::string MountCollector::path_outside(const MountInfo& mount) const {
   for (const MountInfo& own : own_) {
@@ -344,10 +312,7 @@ std::string MountCollector::path_outside(const MountInfo& mount) const {
       continue;
     }
     std::string path = joined_path(own.mount_point, relative_to(mount.root, own.root));
-    // The calling thread may be in the other namespace.
-    const Fd there(::openat(own_root_.get(), joined_path(".", relative_to(path, "/")).c_str(),
-                            O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (there && mount_id_of(there.get()) == own.id) {
+    if (leads_to(path, own)) {
       return path;
     }
   }

@@ -63,6 +63,8 @@ class MountCollector {
   Superblock& superblock_of(const MountInfo& mount);
   static void note_terminal(Superblock& superblock, const struct stat& terminal);
   [[nodiscard]] bool is_outside(const MountInfo& mount) const;
+  [[nodiscard]] bool leads_to(const std::string& path, const MountInfo& own) const;
+  void set_widest(dev_t device, image::Superblock& record) const;
   [[nodiscard]] std::string path_outside(const MountInfo& mount) const;
 
   MountOptions options_;

@@ -139,6 +139,10 @@ void validate_superblock(const image::Superblock& superblock) {
   require(image::Superblock::Origin_IsValid(superblock.origin()), "its origin is unknown");
   require(superblock.source().size() <= kMaxOptionBytes && !has_zero(superblock.source()),
           "its source is impossible");
+  require(superblock.widest_path().empty() ||
+              (superblock.origin() == image::Superblock::OUTSIDE && is_plain_path(superblock.widest_path()) &&
+               is_plain_path(superblock.widest_root())),
+          "its place outside is impossible");
   for (const std::string& option : superblock.options()) {
     require(!option.empty() && option.front() != '=' && option.size() <= kMaxOptionBytes && !has_zero(option),
             "an option is impossible");

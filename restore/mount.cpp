@@ -33,7 +33,10 @@ class MountBuilder {
   [[nodiscard]] std::string name_of(const image::Mount& mount) const;
   [[nodiscard]] const image::Mount& record(uint32_t id) const;
   void make_yard();
-  Fd make_wide(const image::Mount& mount);
+  Fd make_wide(const std::vector<const image::Mount*>& mounts);
+  [[nodiscard]] const image::Mount& origin(const image::Mount& mount) const;
+  Fd outer(const image::Mount& mount);
+  [[nodiscard]] static bool has_master(int on_mount);
   void put_into_yard(int mount);
   Fd& source(const image::Mount& mount, std::string& relative);
   Fd from_outside(const std::string& path);
@@ -50,8 +53,9 @@ class MountBuilder {
   const image::MountNamespace& space_;
   const MountSettings& settings_;
   std::map<uint32_t, const image::Superblock*> superblocks_;
-  Fd outside_;  // the old root
-  Fd yard_;     // its root directory
+  std::map<uint32_t, const image::Mount*> records_;  // by id
+  Fd outside_;                                       // the old root
+  Fd yard_;                                          // its root directory
   unsigned yard_entries_ = 0;
   std::map<std::string, Fd> sources_;  // mounted in the yard, by what they are of
   std::map<uint32_t, Fd> mounts_;      // made, by id
@@ -63,6 +67,9 @@ MountBuilder::MountBuilder(const CheckpointImage& image, const image::MountNames
   for (const image::Superblock* superblock : image.all<image::Superblock>()) {
     superblocks_[superblock->id()] = superblock;
   }
+  for (const image::Mount& mount : space.mounts()) {
+    records_[mount.id()] = &mount;
+  }
 }
 
 const image::Superblock& MountBuilder::superblock(const image::Mount& mount) const {
@@ -70,7 +77,12 @@ const image::Superblock& MountBuilder::superblock(const image::Mount& mount) con
 }
 
 const image::Mount& MountBuilder::record(uint32_t id) const {
-  return *std::ranges::find_if(space_.mounts(), [&](const image::Mount& mount) { return mount.id() == id; });
+  return *records_.at(id);
+}
+
+/// That whose source is also this one's.
+const image::Mount& MountBuilder::origin(const image::Mount& mount) const {
+  return mount.bind_of() != 0 ? record(mount.bind_of()) : mount;
 }
 
 std::string MountBuilder::name_of(const image::Mount& mount) const {
@@ -88,23 +100,58 @@ void MountBuilder::build() {
   for (const image::Mount& mount : space_.mounts()) {
     with_context([&] { return name_of(mount); }, [&] { make_mount(mount); });
   }
-  change_root();
   PeerGroups groups(space_, mounts_);
-  groups.set_others([&](const image::Mount& mount) { return make_wide(mount); });
+  groups.make_leaders({[&](const auto& mounts) { return make_wide(mounts); },
+                       [&](const image::Mount& mount) { return outer(mount); }});
+  change_root();
   leave_outside();
-  groups.set_root();
+  // Now that nothing is attached or unmounted any more, which shared mounts would spread.
+  groups.set();
   set_flags();
 }
 
-/// A mount of all of the mount's source.
-Fd MountBuilder::make_wide(const image::Mount& mount) {
+/// A detached mount of a source that shows what all of these do.
+Fd MountBuilder::make_wide(const std::vector<const image::Mount*>& mounts) {
+  const image::Mount& first = *mounts.front();
+  const auto shows_all = [&](std::string_view root) {
+    return std::ranges::all_of(mounts, [&](const image::Mount* mount) {
+      return mount->superblock_id() == first.superblock_id() && is_below(mount->root(), root);
+    });
+  };
+  Fd wide;
   std::string relative;
-  Fd wide = clone_mount(source(mount, relative).get(), "");
-  if (!comes_from_outside(mount)) {
-    set_propagation(wide.get(), MS_PRIVATE);
+  for (const image::Mount& mount : space_.mounts()) {
+    if (mount.superblock_id() == first.superblock_id() &&
+        shows_all(comes_from_outside(mount) ? origin(mount).root() : "/")) {
+      wide = clone_mount(source(mount, relative).get(), "");
+      break;
+    }
   }
-  put_into_yard(wide.get());
+  if (!wide) {
+    const image::Superblock& from = superblock(first);
+    if (from.widest_path().empty() || !shows_all(from.widest_root())) {
+      throw error("nothing shows all that is mounted of {} with this propagation", from.type());
+    }
+    wide = clone_mount(open_file(from.widest_path(), O_PATH).get(), "");
+  }
+  set_propagation(wide.get(), MS_PRIVATE);
   return wide;
+}
+
+/// A detached slave of the mounts outside that the mount's source belongs to; nothing if it is private.
+Fd MountBuilder::outer(const image::Mount& mount) {
+  if (!comes_from_outside(mount)) {
+    return {};
+  }
+  const Fd there = open_file(outside_path(origin(mount)), O_PATH);
+  return has_master(there.get()) ? clone_mount(there.get(), "") : Fd();
+}
+
+bool MountBuilder::has_master(int on_mount) {
+  const uint64_t id = mount_id_of(on_mount);
+  const std::vector<MountInfo> ours = parse_mountinfo(read_file("/proc/thread-self/mountinfo"));
+  return std::ranges::any_of(ours,
+                             [&](const MountInfo& mount) { return mount.id == id && mount.master != 0; });
 }
 
 void MountBuilder::make_yard() {
@@ -172,10 +219,10 @@ void MountBuilder::fill(int mount, const image::Superblock& made) const {
 
 /// The mount in the yard of which `mount` is a copy; `relative`: where its root is from there.
 Fd& MountBuilder::source(const image::Mount& mount, std::string& relative) {
-  const image::Mount& origin = mount.bind_of() != 0 ? record(mount.bind_of()) : mount;
-  const bool made = !comes_from_outside(origin);
-  relative = made ? relative_to(mount.root(), "/") : relative_to(mount.root(), origin.root());
-  const std::string path = made ? std::string() : outside_path(origin);
+  const image::Mount& from = origin(mount);
+  const bool made = !comes_from_outside(from);
+  relative = made ? relative_to(mount.root(), "/") : relative_to(mount.root(), from.root());
+  const std::string path = made ? std::string() : outside_path(from);
   if (!made && path.empty()) {
     throw error("nothing says where it is").hint("--root does");
   }
@@ -193,9 +240,7 @@ Fd& MountBuilder::source(const image::Mount& mount, std::string& relative) {
 void MountBuilder::make_mount(const image::Mount& mount) {
   std::string relative;
   Fd copy = clone_mount(source(mount, relative).get(), relative);
-  if (!comes_from_outside(mount) || mount.master() == 0) {
-    set_propagation(copy.get(), MS_PRIVATE);
-  }
+  set_propagation(copy.get(), MS_PRIVATE);
   if (mount.parent_id() == 0) {
     put_into_yard(copy.get());
   } else {

@@ -3,124 +3,149 @@
 #include <sys/mount.h>
 
 #include <algorithm>
-#include <set>
 
 #include "kernel/error.h"
+#include "kernel/log.h"
 #include "kernel/mount.h"
 
 namespace godwit {
 
-bool PeerGroups::exists(uint32_t group) const {
-  return std::ranges::any_of(space_.mounts(),
-                             [&](const image::Mount& mount) { return mount.peer_group() == group; });
-}
-
-uint32_t PeerGroups::master_of(uint32_t group) const {
-  for (const image::Mount& mount : space_.mounts()) {
-    if (mount.peer_group() == group) {
-      return mount.master();
+PeerGroups::PeerGroups(const image::MountNamespace& space, const std::map<uint32_t, Fd>& mounts)
+    : mounts_(mounts) {
+  for (const image::Mount& mount : space.mounts()) {
+    if (mount.peer_group() != 0) {
+      Group& group = groups_[mount.peer_group()];
+      group.members.push_back(&mount);
+      group.master = mount.master();
+    } else if (mount.master() != 0) {
+      groups_[mount.master()].slaves.push_back(&mount);
     }
   }
-  return 0;
-}
-
-bool PeerGroups::has_to_do_with_root(uint32_t group) const {
-  std::set<uint32_t> seen;
-  for (; group != 0 && seen.insert(group).second; group = master_of(group)) {
-    if (space_.mounts(0).peer_group() == group) {
-      return true;
+  std::set<uint32_t> known;
+  for (const auto& [id, group] : groups_) {
+    known.insert(id);
+  }
+  for (const uint32_t id : known) {
+    if (const uint32_t master = groups_.at(id).master; master != 0) {
+      groups_[master].below.push_back(id);
     }
   }
-  return false;
+  for (auto& [id, group] : groups_) {
+    group.outside = group.members.empty();
+  }
 }
 
-/// Whether all members and slaves of the group, and theirs, are below the root of `wide`.
-bool PeerGroups::covers(const image::Mount& wide, uint32_t group) const {
-  std::set<uint32_t> groups{group};
-  for (size_t known = 0; known != groups.size();) {
-    known = groups.size();
-    for (const image::Mount& mount : space_.mounts()) {
-      if (mount.peer_group() != 0 && groups.contains(mount.master())) {
-        groups.insert(mount.peer_group());
-      }
+/// All members and slaves of the group, and theirs.
+std::vector<const image::Mount*> PeerGroups::concerned(const Group& group) const {
+  std::vector<const image::Mount*> mounts;
+  std::set<const Group*> seen;
+  std::vector<const Group*> next{&group};
+  while (!next.empty()) {
+    const Group& one = *next.back();
+    next.pop_back();
+    if (!seen.insert(&one).second) {
+      continue;
+    }
+    mounts.insert(mounts.end(), one.members.begin(), one.members.end());
+    mounts.insert(mounts.end(), one.slaves.begin(), one.slaves.end());
+    for (const uint32_t below : one.below) {
+      next.push_back(&groups_.at(below));
     }
   }
-  return std::ranges::all_of(space_.mounts(), [&](const image::Mount& mount) {
-    const bool concerned = groups.contains(mount.peer_group()) || groups.contains(mount.master());
-    return !concerned ||
-           (mount.superblock_id() == wide.superblock_id() && is_below(mount.root(), wide.root()));
+  return mounts;
+}
+
+void PeerGroups::choose_leader(Group& group, const Leaders& make) const {
+  const std::vector<const image::Mount*> all = concerned(group);
+  const auto widest = std::ranges::find_if(group.members, [&](const image::Mount* wide) {
+    return std::ranges::all_of(all, [&](const image::Mount* mount) {
+      return mount->superblock_id() == wide->superblock_id() && is_below(mount->root(), wide->root());
+    });
   });
+  if (widest != group.members.end()) {
+    group.first = *widest;
+    group.leader = mounts_.at(group.first->id()).get();
+    return;
+  }
+  group.first = group.members.front();
+  with_context([&] { return fmt::format("propagation of mount point {}", group.first->mount_point()); },
+               [&] { group.made = make.make_wide(all); });
+  group.leader = group.made.get();
 }
 
-void PeerGroups::set_others(const MakeWide& make_wide) {
-  set_groups(false, make_wide);
-}
-
-void PeerGroups::set_root() {
-  set_groups(true, {});
+void PeerGroups::make_leaders(const Leaders& make) {
+  for (auto& [id, group] : groups_) {
+    if (!group.outside) {
+      choose_leader(group, make);
+    }
+  }
+  for (const auto& [id, group] : groups_) {
+    if (!group.outside) {
+      continue;
+    }
+    for (const image::Mount* slave : group.slaves) {
+      outer_[slave->id()] = make.outer(*slave);
+    }
+    for (const uint32_t below : group.below) {
+      const image::Mount& first = *groups_.at(below).first;
+      outer_[first.id()] = make.outer(first);
+    }
+  }
 }
 
 /// Masters come before their slaves.
-void PeerGroups::set_groups(bool of_root, const MakeWide& make_wide) {
-  std::set<uint32_t> left;
-  for (const image::Mount& mount : space_.mounts()) {
-    if (mount.peer_group() != 0 && has_to_do_with_root(mount.peer_group()) == of_root) {
-      left.insert(mount.peer_group());
+void PeerGroups::set() {
+  std::vector<uint32_t> next;
+  for (const auto& [id, group] : groups_) {
+    if (!groups_.contains(group.master)) {
+      next.push_back(id);
     }
   }
-  while (!left.empty()) {
-    const auto next =
-        std::ranges::find_if(left, [&](uint32_t group) { return !left.contains(master_of(group)); });
-    if (next == left.end()) {
-      throw error("peer groups that are each other's masters");
-    }
-    set_group(*next, make_wide);
-    left.erase(next);
+  size_t done = 0;
+  while (!next.empty()) {
+    Group& group = groups_.at(next.back());
+    next.pop_back();
+    set_group(group);
+    next.insert(next.end(), group.below.begin(), group.below.end());
+    ++done;
   }
-  for (const image::Mount& mount : space_.mounts()) {
-    const auto master = leaders_.find(mount.master());
-    if (mount.peer_group() == 0 && master != leaders_.end() &&
-        has_to_do_with_root(mount.master()) == of_root) {
-      with_context([&] { return fmt::format("mount point {}", mount.mount_point()); },
-                   [&] {
-                     const int member = mounts_.at(mount.id()).get();
-                     join_peer_group(master->second, member);
-                     set_propagation(member, MS_SLAVE);
-                   });
-    }
+  if (done != groups_.size()) {
+    throw error("peer groups that are each other's masters");
   }
 }
 
-void PeerGroups::set_group(uint32_t group, const MakeWide& make_wide) {
-  const image::Mount* first = nullptr;
-  const image::Mount* widest = nullptr;
-  for (const image::Mount& mount : space_.mounts()) {
-    if (mount.peer_group() == group) {
-      first = first == nullptr ? &mount : first;
-      widest = widest == nullptr && covers(mount, group) ? &mount : widest;
+/// By becoming a member of the group, and leaving it again. `mount`: for which it is done.
+void PeerGroups::become_slave(const Group& group, int member, const image::Mount& mount) const {
+  const int master = group.outside ? outer_.at(mount.id()).get() : group.leader;
+  if (master < 0) {
+    log::warning("mount point {} was the slave of mounts outside; what it is taken from now isn't shared",
+                 mount.mount_point());
+    return;
+  }
+  join_peer_group(master, member);
+  set_propagation(member, MS_SLAVE);
+}
+
+void PeerGroups::set_group(Group& group) {
+  const auto about = [](const image::Mount* mount) {
+    return [mount] { return fmt::format("propagation of mount point {}", mount->mount_point()); };
+  };
+  if (!group.outside) {
+    with_context(about(group.first), [&] {
+      if (const auto master = groups_.find(group.master); master != groups_.end()) {
+        become_slave(master->second, group.leader, *group.first);
+      }
+      set_propagation(group.leader, MS_SHARED);
+    });
+  }
+  for (const image::Mount* mount : group.members) {
+    if (const int member = mounts_.at(mount->id()).get(); member != group.leader) {
+      with_context(about(mount), [&] { join_peer_group(group.leader, member); });
     }
   }
-  with_context([&] { return fmt::format("peer group {} of mount point {}", group, first->mount_point()); },
-               [&] {
-                 int leader = -1;
-                 if (widest != nullptr || !make_wide) {
-                   leader = mounts_.at((widest != nullptr ? widest : first)->id()).get();
-                 } else {
-                   leader = (made_[group] = make_wide(*first)).get();
-                 }
-                 if (const auto master = leaders_.find(first->master()); master != leaders_.end()) {
-                   join_peer_group(master->second, leader);
-                   set_propagation(leader, MS_SLAVE);
-                 }
-                 set_propagation(leader, MS_SHARED);
-                 leaders_[group] = leader;
-                 for (const image::Mount& mount : space_.mounts()) {
-                   const int member = mounts_.at(mount.id()).get();
-                   if (mount.peer_group() == group && member != leader) {
-                     join_peer_group(leader, member);
-                   }
-                 }
-               });
+  for (const image::Mount* mount : group.slaves) {
+    with_context(about(mount), [&] { become_slave(group, mounts_.at(mount->id()).get(), *mount); });
+  }
 }
 
 }  // namespace godwit

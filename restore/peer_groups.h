@@ -3,38 +3,56 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
+#include <vector>
 
 #include "images-format/mount.pb.h"
 #include "kernel/fd.h"
 
 namespace godwit {
 
-/// Gives the mounts of a namespace, which are all private (or slaves of mounts outside), their propagation.
+/// Gives the mounts of a namespace, which are all private, their propagation.
+///
+/// A mount joins a group through a member of it (or a slave) that shows at least as much of the file system,
+/// so each group has a leader that shows what any mount needs that is in it or below it in the chain of
+/// masters. Where none of the image's mounts does, a detached one stands in for it.
 class PeerGroups {
  public:
-  /// `mounts`: by id. A widest member of a group may be missing; `wide` then makes one of the same source,
-  /// mounted where nobody sees it.
-  using MakeWide = std::function<Fd(const image::Mount&)>;
-  PeerGroups(const image::MountNamespace& space, const std::map<uint32_t, Fd>& mounts)
-      : space_(space), mounts_(mounts) {}
+  /// `mounts`: by id.
+  PeerGroups(const image::MountNamespace& space, const std::map<uint32_t, Fd>& mounts);
 
-  /// Groups with which the root of the namespace has nothing to do. Throws Error.
-  void set_others(const MakeWide& make_wide);
-  /// The root's group, and those below it. Throws Error.
-  void set_root();
+  /// While sources are there: gets leaders that no mount of the image can be. Throws Error.
+  struct Leaders {
+    /// A detached private mount that shows what all of these do.
+    std::function<Fd(const std::vector<const image::Mount*>&)> make_wide;
+    /// A detached slave of the mounts outside that the source of a mount belongs to, as wide as that source;
+    /// nothing if it is private.
+    std::function<Fd(const image::Mount&)> outer;
+  };
+  void make_leaders(const Leaders& make);
+  /// When all mounts are in their places. Throws Error.
+  void set();
 
  private:
-  [[nodiscard]] bool exists(uint32_t group) const;
-  [[nodiscard]] bool has_to_do_with_root(uint32_t group) const;
-  [[nodiscard]] uint32_t master_of(uint32_t group) const;
-  [[nodiscard]] bool covers(const image::Mount& wide, uint32_t group) const;
-  void set_groups(bool of_root, const MakeWide& make_wide);
-  void set_group(uint32_t group, const MakeWide& make_wide);
+  struct Group {
+    uint32_t master = 0;
+    std::vector<const image::Mount*> members;
+    std::vector<const image::Mount*> slaves;  // in no group themselves
+    std::vector<uint32_t> below;              // groups whose master it is
+    bool outside = false;                     // only its slaves are mounts of the image
+    const image::Mount* first = nullptr;      // its leader, or shows what the leader shows
+    Fd made;                                  // the leader, if it is none of the members
+    int leader = -1;
+  };
 
-  const image::MountNamespace& space_;
+  [[nodiscard]] std::vector<const image::Mount*> concerned(const Group& group) const;
+  void choose_leader(Group& group, const Leaders& make) const;
+  void set_group(Group& group);
+  void become_slave(const Group& group, int member, const image::Mount& mount) const;
+
   const std::map<uint32_t, Fd>& mounts_;
-  std::map<uint32_t, int> leaders_;  // descriptor of the widest member, by group
-  std::map<uint32_t, Fd> made_;      // owned ones of these
+  std::map<uint32_t, Group> groups_;
+  std::map<uint32_t, Fd> outer_;  // by id of a slave of mounts outside
 };
 
 }  // namespace godwit
