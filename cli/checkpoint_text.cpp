@@ -16,6 +16,7 @@
 #include "images-format/descriptor.pb.h"
 #include "images-format/file.pb.h"
 #include "images-format/mm.pb.h"
+#include "images-format/pre_dump.pb.h"
 #include "images-format/shared_memory.pb.h"
 #include "program/output.h"
 
@@ -56,12 +57,16 @@ std::string pages_text(uint64_t pages) {
   return pages == 0 ? "-" : format_bytes(pages * kPageSize);
 }
 
+std::string hex(std::string_view bytes) {
+  std::string text;
+  for (const char c : bytes) {
+    text += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  }
+  return text;
+}
+
 std::string checkpoint_table(const CheckpointImage& image) {
   const image::Checkpoint& header = image.header();
-  std::string uuid;
-  for (const char c : header.uuid()) {
-    uuid += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  }
   uint64_t threads = 0;
   const auto tasks = image.all<image::Task>();
   for (const image::Task* task : tasks) {
@@ -72,15 +77,25 @@ std::string checkpoint_table(const CheckpointImage& image) {
     const PageCounts more = count_pages(*object);
     pages.present += more.present;
     pages.stored_bytes += more.stored_bytes;
+    pages.in_parent += more.in_parent;
   }
-  return fmt::format("checkpoint {}, format {}, by godwit {}\n", uuid, header.format_version(),
+  const std::string what =
+      header.pre_dump()
+          ? fmt::format("a pre-dump: {}", format_count(image.all<image::PreDumpedTask>().size(), "task"))
+          : fmt::format("{} with {}", format_count(tasks.size(), "task"), format_count(threads, "thread"));
+  const std::string parent = header.has_parent()
+                                 ? fmt::format("{} more in its parent {}, checkpoint {}\n",
+                                               format_bytes(pages.in_parent * kPageSize),
+                                               printable(header.parent().path()), hex(header.parent().uuid()))
+                                 : "";
+  return fmt::format("checkpoint {}, format {}, by godwit {}\n", hex(header.uuid()), header.format_version(),
                      printable(header.godwit_version())) +
          fmt::format("made {:%Y-%m-%d %H:%M:%S} UTC under Linux {} on {}\n",
                      fmt::gmtime(static_cast<time_t>(header.created_ns() / 1'000'000'000)),
                      printable(header.kernel_release()), printable(header.machine())) +
-         fmt::format("{} with {}, {} of memory in {}\n", format_count(tasks.size(), "task"),
-                     format_count(threads, "thread"), format_bytes(pages.present * kPageSize),
-                     format_bytes(pages.stored_bytes));
+         fmt::format("{}, {} of memory in {}\n", what, format_bytes(pages.present * kPageSize),
+                     format_bytes(pages.stored_bytes)) +
+         parent;
 }
 
 std::string tasks_table(const CheckpointImage& image) {
@@ -154,12 +169,15 @@ std::string memory_table(const CheckpointImage& image) {
       owners[file->ghost().memory_object()] = fmt::format("file {} {}", file->id(), printable(file->path()));
     }
   }
-  Table table({"ID", "SAVED", "STORED", "BLOCKS", "ZERO", "INHERITED", "OF"});
+  for (const image::PreDumpedTask* task : image.all<image::PreDumpedTask>()) {
+    owners[task->memory_object()] = fmt::format("task {} {}", task->pid(), printable(task->comm()));
+  }
+  Table table({"ID", "SAVED", "STORED", "BLOCKS", "ZERO", "INHERITED", "IN PARENT", "OF"});
   for (const image::MemoryObject* object : image.all<image::MemoryObject>()) {
     const PageCounts pages = count_pages(*object);
     table.add({std::to_string(object->id()), pages_text(pages.present), format_bytes(pages.stored_bytes),
                std::to_string(object->blocks_size()), pages_text(pages.zero), pages_text(pages.inherited),
-               owners[object->id()]});
+               pages_text(pages.in_parent), owners[object->id()]});
   }
   return table.text();
 }
@@ -229,6 +247,7 @@ PageCounts count_pages(const image::MemoryObject& object) {
     counts.present += run.kind == image::PAGE_PRESENT ? run.count : 0;
     counts.zero += run.kind == image::PAGE_ZERO ? run.count : 0;
     counts.inherited += run.kind == image::PAGE_INHERITED ? run.count : 0;
+    counts.in_parent += run.kind == image::PAGE_IN_PARENT ? run.count : 0;
   }
   for (const image::PageBlock& block : object.blocks()) {
     counts.stored_bytes += block.stored_bytes();
@@ -238,7 +257,8 @@ PageCounts count_pages(const image::MemoryObject& object) {
 
 std::string checkpoint_text(const CheckpointImage& image, std::string_view what) {
   if (what.empty()) {
-    return checkpoint_table(image) + "\n" + task_tree_text(image);
+    return checkpoint_table(image) + "\n" +
+           (image.header().pre_dump() ? memory_table(image) : task_tree_text(image));
   }
   std::string names;
   for (const RecordKind& kind : record_kinds()) {

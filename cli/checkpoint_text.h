@@ -26,6 +26,7 @@ struct PageCounts {
   uint64_t present = 0;
   uint64_t zero = 0;
   uint64_t inherited = 0;
+  uint64_t in_parent = 0;     // in the parent checkpoint
   uint64_t stored_bytes = 0;  // of the present ones, as compressed
 };
 [[nodiscard]] PageCounts count_pages(const image::MemoryObject& object);

@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <optional>
 
 #include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
 #include "cli/progress.h"
+#include "dump/pre_dump.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
@@ -24,7 +26,9 @@ namespace {
 constexpr CommandText kText{
     "dump",
     "(-t PID | --runc NAME) (-D DIR | -o FILE) [--leave-running | --leave-stopped] [--shell-job]\n"
-    "                   [--external KIND[WHAT]:NAME]... [--compress zstd|none] [--no-sync] [-v] [--json]",
+    "                   [--external KIND[WHAT]:NAME]... [--compress zstd|none] [--no-sync] [-v] [--json]\n"
+    "                   [--parent CHECKPOINT] [--track]\n"
+    "       godwit dump --pre-dump -t PID -D DIR [--parent CHECKPOINT] [--compress zstd|none] [--no-sync]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
     "a checkpoint: the directory DIR, or the file FILE. When that is complete the tree is ended. If\n"
     "anything fails, the tree runs on as it was and there is no checkpoint.\n\n"
@@ -33,6 +37,10 @@ constexpr CommandText kText{
     "goes earlier, the tree runs on. godwit restore -i - reads the last byte when it has checked all in\n"
     "front of it and keeps a copy. Of other readers, such as ssh, nobody can know what they have made of it\n"
     "by then: say --leave-stopped, and end the tree when the checkpoint is known to be safe.\n\n"
+    "With --pre-dump only memory is saved, while the tree runs, and it runs on; the kernel notes what is\n"
+    "written from then on. A later dump, or pre-dump, that names this one by --parent saves that alone, so\n"
+    "that the tree stands still for a short time only. It needs its parent to be restored, where it is now\n"
+    "as seen from DIR.\n\n"
     "A container of runc's is dumped by its name, as 'runc checkpoint' would do it: what was found of it is\n"
     "printed, and DIR is for 'godwit restore --runc'. To runc it has then ended.\n",
     "  godwit dump -t 4711 -D /var/tmp/redis                     save the tree of task 4711 and end it\n"
@@ -42,7 +50,9 @@ constexpr CommandText kText{
     "  godwit dump -t 4711 -o - --leave-stopped | ssh there 'cat > redis.checkpoint'\n"
     "  godwit dump -t $(pidof top) -D /var/tmp/top --shell-job   something started from an interactive "
     "shell\n"
-    "  godwit dump --runc web -D /var/tmp/web                    a container of runc's"};
+    "  godwit dump --runc web -D /var/tmp/web                    a container of runc's\n"
+    "  godwit dump --pre-dump -t 4711 -D /var/tmp/redis.1        save most of its memory in advance, and\n"
+    "  godwit dump -t 4711 -D /var/tmp/redis --parent /var/tmp/redis.1    the rest when it stands still"};
 
 constexpr const char* kCgroupsHelp =
     "Save the cgroups of the tree, and which thread is in which: none (without their properties), "
@@ -53,6 +63,8 @@ struct Flags {
   ContainerFlags container;
   bool leave_running = false;
   bool leave_stopped = false;
+  bool pre_dump = false;
+  std::string parent;
   bool no_sync = false;
   bool json = false;
   std::string compress = "none";
@@ -81,6 +93,13 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
   line.option("--enable-fs", "TYPE", options.mounts.enable,
               "Mount file systems of this type anew, without their content");
   line.flag_with_word("--manage-cgroups", "soft", flags.cgroups, kCgroupsHelp);
+  line.flag("--pre-dump", flags.pre_dump,
+            "Save memory only; the tree runs on, and what it writes is tracked");
+  line.option(
+      "--parent", "CHECKPOINT", flags.parent,
+      "A directory that an earlier dump or pre-dump of the tree has made: save what was written since");
+  line.flag("--track", options.track,
+            "Track what is written from now on, so that a later dump can have this one as its parent");
   line.option("--compress", "CODEC", flags.compress, "Compress memory: zstd or none (the default)");
   line.flag("--no-sync", flags.no_sync,
             "Don't wait for the disk: a power failure soon after may lose the checkpoint");
@@ -133,6 +152,37 @@ void apply_root(const Flags& flags, DumpOptions& options) {
   }
 }
 
+/// As it will be found from the new checkpoint's directory.
+std::string path_from(const std::string& directory, const std::string& parent) {
+  const std::filesystem::path here = std::filesystem::absolute(directory).lexically_normal();
+  const bool ends_in_slash = !here.has_filename();
+  std::error_code failed;
+  const std::filesystem::path target = std::filesystem::canonical(parent, failed);
+  if (failed) {
+    throw Error(fmt::format("the parent checkpoint {}", parent), failed.value());
+  }
+  const std::filesystem::path above =
+      std::filesystem::weakly_canonical((ends_in_slash ? here.parent_path() : here).parent_path());
+  return (".." / target.lexically_relative(above)).string();
+}
+
+void apply_rounds(const Flags& flags, DumpOptions& options) {
+  const bool into_directory = !options.directory.empty();
+  if ((flags.pre_dump || options.track || !flags.parent.empty()) && !into_directory) {
+    throw UsageError("checkpoints that build on each other are directories: -D says which");
+  }
+  if (flags.pre_dump && (flags.container.given() || flags.leave_running || flags.leave_stopped ||
+                         options.track || !flags.external.empty())) {
+    throw UsageError("a pre-dump has memory alone, and always leaves the tree running and tracked");
+  }
+  if (options.track && !flags.leave_running && !flags.leave_stopped) {
+    throw UsageError("--track is of no use to a tree that is ended: --leave-running goes with it");
+  }
+  if (!flags.parent.empty()) {
+    options.parent = path_from(options.directory, flags.parent);
+  }
+}
+
 void apply(const Flags& flags, DumpOptions& options) {
   apply_root(flags, options);
   if (options.directory.empty() && options.file.empty()) {
@@ -145,6 +195,7 @@ void apply(const Flags& flags, DumpOptions& options) {
     options.stream = STDOUT_FILENO;
     options.file = "standard output";
   }
+  apply_rounds(flags, options);
   sort_external(flags.external, options);
   options.cgroups = manage_cgroups(flags.cgroups);
   if (flags.compress != "none" && flags.compress != "zstd") {
@@ -189,10 +240,11 @@ std::optional<runtimes::Container> find_container(const Flags& flags, DumpOption
 std::string to_json(const DumpReport& report, const std::optional<runtimes::Container>& container) {
   return fmt::format(
       "{{{}\"tasks\": {}, \"threads\": {}, \"pages\": {}, \"zero_pages\": {}, \"inherited_pages\": {}, "
+      "\"in_parent_pages\": {}, "
       "\"payload_bytes\": {}, \"freezing_ns\": {}, \"frozen_ns\": {}, \"memory_ns\": {}}}\n",
       container ? "\"container\": " + container_json(*container) + ", " : "", report.tasks, report.threads,
-      report.pages, report.zero_pages, report.inherited_pages, report.payload_bytes, report.freezing_ns,
-      report.frozen_ns, report.memory_ns);
+      report.pages, report.zero_pages, report.inherited_pages, report.in_parent_pages, report.payload_bytes,
+      report.freezing_ns, report.frozen_ns, report.memory_ns);
 }
 
 std::string to_text(const DumpReport& report, const DumpOptions& options) {
@@ -239,7 +291,7 @@ int run_dump(Arguments arguments) {
     if (container) {
       add_container(*container, options, callbacks);
     }
-    report = dump(options, callbacks);
+    report = flags.pre_dump ? pre_dump(options, callbacks) : dump(options, callbacks);
   }
   tell(flags.json ? to_json(report, container) : to_text(report, options), options);
   return kDone;

@@ -127,6 +127,9 @@ class TaskTree {
     if (pages.inherited > 0) {
       text += fmt::format(", {} shared with its parent", format_bytes(pages.inherited * kPageSize));
     }
+    if (pages.in_parent > 0) {
+      text += fmt::format(", {} in the parent checkpoint", format_bytes(pages.in_parent * kPageSize));
+    }
     return text;
   }
 

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <string>
@@ -31,8 +32,19 @@ void collect_registers(pid_t tid, image::Registers& record);
 void collect_rseq(pid_t pid, ThreadState& thread);
 /// Clears what an interrupted critical section left in memory, for the copy of it.
 void clear_critical_section(pid_t pid, const ThreadState& thread);
-/// Gives it back, so that the kernel aborts the section when the thread goes on.
-void give_back_critical_section(pid_t pid, const ThreadState& thread);
+/// Gives back what threads have lost, so that the kernel aborts their sections when they go on.
+void give_back_critical_sections(std::deque<TaskState>& tasks) noexcept;
+/// However a dump ends: before the freezer lets a thread go that was interrupted in a critical section.
+class CriticalSectionsGivenBack {
+ public:
+  explicit CriticalSectionsGivenBack(std::deque<TaskState>& tasks) : tasks_(tasks) {}
+  CriticalSectionsGivenBack(const CriticalSectionsGivenBack&) = delete;
+  CriticalSectionsGivenBack& operator=(const CriticalSectionsGivenBack&) = delete;
+  ~CriticalSectionsGivenBack() { give_back_critical_sections(tasks_); }
+
+ private:
+  std::deque<TaskState>& tasks_;
+};
 
 // robust_list.cpp
 void collect_robust_list(pid_t tid, image::Thread& record);

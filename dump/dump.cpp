@@ -1,14 +1,14 @@
 #include "dump/dump.h"
 
-#include <sched.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <unordered_set>
 
+#include "dump/alike.h"
 #include "dump/cgroup.h"
 #include "dump/collectors.h"
 #include "dump/descriptors.h"
@@ -18,10 +18,11 @@
 #include "dump/mapping.h"
 #include "dump/maps_reader.h"
 #include "dump/memory.h"
+#include "dump/parent.h"
 #include "dump/private_pages.h"
 #include "dump/task_tree.h"
 #include "dump/terminal.h"
-#include "images-format/stream_sink.h"
+#include "dump/write_tracking.h"
 #include "kernel/cancel.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
@@ -32,55 +33,6 @@ namespace godwit {
 
 namespace {
 
-unsigned cpus() {
-  cpu_set_t set;
-  const bool known = ::sched_getaffinity(0, sizeof(set), &set) == 0;
-  return known ? static_cast<unsigned>(CPU_COUNT(&set)) : 1;
-}
-
-/// A tree can have more tasks and shared memory than the usual limit has
-/// descriptors.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-  }
-}
-
-std::unique_ptr<CheckpointWriter> make_stream_writer(const DumpOptions& options,
-                                                     const DumpCallbacks& callbacks) {
-  if (callbacks.complete) {
-    throw error("a checkpoint that is written to a stream can't be taken back");
-  }
-  const Delivery delivery = delivery_of(options.stream);
-  if (options.after == DumpOptions::After::Kill && delivery == Delivery::Unknown) {
-    throw Error(
-        fmt::format("{} is a device: nobody can tell what becomes of a checkpoint that is written to it",
-                    options.file),
-        0, "write it to a file or a pipe, or leave the tree running or stopped");
-  }
-  if (options.after == DumpOptions::After::Kill && delivery == Delivery::Sent) {
-    log::warning(
-        "the tree is ended when the other host's kernel has the checkpoint; whether somebody reads it "
-        "there can't be known");
-  }
-  return CheckpointWriter::create_stream(options.stream, options.file, options.writer);
-}
-
-std::unique_ptr<CheckpointWriter> make_writer(const DumpOptions& options, const DumpCallbacks& callbacks) {
-  if (options.stream >= 0) {
-    return make_stream_writer(options, callbacks);
-  }
-  if (!options.file.empty()) {
-    return CheckpointWriter::create_file(options.file, options.writer);
-  }
-  if (options.directory_fd >= 0) {
-    return CheckpointWriter::create_in_directory(options.directory_fd, options.directory, options.writer);
-  }
-  return CheckpointWriter::create_directory(options.directory, options.writer);
-}
-
 /// One dump. What takes time and can be done while the tree still runs is done
 /// by the constructor.
 class Dump {
@@ -89,14 +41,19 @@ class Dump {
       : options_(options),
         callbacks_(callbacks),
         header_(describe_machine()),
+        tracking_(options.pid, options.track),
+        parent_(open_parent(options)),
         namespaces_(read_namespaces(::getpid(), ::gettid()), options),
         writer_(make_writer(options, callbacks)),
-        workers_(options.workers != 0 ? options.workers : cpus()),
+        workers_(options.workers != 0 ? options.workers : usable_cpus()),
         copier_(writer_->pages(), workers_),
         mappings_(files_, shared_memory_),
         descriptors_(files_, shared_memory_, namespaces_, options),
         cgroups_(options.cgroups, options.pid) {
     raise_descriptor_limit();
+    if (parent_) {
+      tracking_.build_on(*parent_);
+    }
     header_.set_root_pid(options.pid);
     header_.set_shell_job(options.shell_job);
   }
@@ -104,7 +61,7 @@ class Dump {
   DumpReport run() {
     tell("freeze");
     Freezer freezer(options_.pid);
-    const GiveBack give_back_at_last(*this);
+    const CriticalSectionsGivenBack at_last(tasks_);
     report_.freezing_ns = monotonic_ns() - freezer.began_ns();
     set_clocks(header_);
     if (callbacks_.frozen) {
@@ -118,7 +75,7 @@ class Dump {
     freezer.check_all_stand();
     const bool let_go_early = options_.after == DumpOptions::After::LeaveRunning && !callbacks_.complete;
     if (let_go_early) {
-      give_back_critical_sections();
+      give_back_critical_sections(tasks_);
       freezer.let_go();
       report_.frozen_ns = monotonic_ns() - freezer.began_ns();
     }
@@ -127,6 +84,7 @@ class Dump {
     check_cancelled();
     writer_->commit();
     tell_complete();
+    tracking_.settle(writer_->name());
     if (!let_go_early) {
       part_with(freezer);
     }
@@ -135,19 +93,6 @@ class Dump {
   }
 
  private:
-  /// However a dump ends: before the freezer lets a thread go that was
-  /// interrupted in a critical section, that is given back.
-  class GiveBack {
-   public:
-    explicit GiveBack(Dump& dump) : dump_(dump) {}
-    GiveBack(const GiveBack&) = delete;
-    GiveBack& operator=(const GiveBack&) = delete;
-    ~GiveBack() { dump_.give_back_critical_sections(); }
-
-   private:
-    Dump& dump_;
-  };
-
   void tell(std::string_view stage, uint64_t bytes = 0, uint64_t total_bytes = 0) {
     if (callbacks_.progress) {
       callbacks_.progress(
@@ -220,6 +165,7 @@ class Dump {
     task.record.set_mm_id(task.mm.id());
     collect_mm(pid, task.frozen->stat, task.mm);
     task.maps = maps_reader_.take(pid);
+    tracking_.recognize(task);
     mappings_.collect(task);
     task.mm.set_exe_file_id(files_.add(fmt::format("/proc/{}/exe", pid), true));
   }
@@ -249,57 +195,40 @@ class Dump {
                  });
   }
 
-  /// Tasks some of whose pages may be mapped by others too.
-  [[nodiscard]] std::unordered_set<const TaskState*> tasks_that_may_share() const {
-    std::unordered_set<const TaskState*> sharers;
-    for (const TaskState& task : tasks_) {
-      const bool mergeable = std::any_of(task.maps.begin(), task.maps.end(), [](const procfs::Map& map) {
-        return map.has(procfs::VmFlag::Mergeable);
-      });
-      const bool forked = (task.frozen->stat.flags & procfs::kForkedWithoutExec) != 0;
-      if (mergeable || forked) {
-        sharers.insert(&task);
-      }
-      if (forked && task.parent != nullptr) {
-        sharers.insert(task.parent);
-      }
-    }
-    return sharers;
-  }
-
   void copy_memory() {
     const uint64_t start = monotonic_ns();
-    const std::unordered_set<const TaskState*> sharers = tasks_that_may_share();
+    const std::unordered_set<const TaskState*> sharers = tasks_that_may_share(tasks_);
     for (const TaskState& task : tasks_) {
       if (!task.frozen->zombie()) {
         for (const ThreadState& thread : task.threads) {
           clear_critical_section(task.pid(), thread);
         }
         with_context([&] { return fmt::format("task {}", task.pid()); },
-                     [&] { private_pages_.add(task, sharers.contains(&task)); });
+                     [&] { private_pages_.add(task, sharers.contains(&task), tracking_.unchanged(task)); });
       }
     }
+    protect_memory();
     shared_memory_.add_pages(copier_, object_ids_);
     copier_.copy([&](uint64_t bytes, uint64_t total) { tell("memory", bytes, total); });
     report_.memory_ns = monotonic_ns() - start;
   }
 
-  void give_back_critical_sections() noexcept {
+  void protect_memory() {
+    std::vector<TaskState*> living;
     for (TaskState& task : tasks_) {
-      for (ThreadState& thread : task.threads) {
-        try {
-          give_back_critical_section(task.pid(), thread);
-        } catch (const Error&) {
-          // The task has been killed.
-        }
-        thread.critical_section.reset();
+      if (!task.frozen->zombie()) {
+        living.push_back(&task);
       }
     }
+    tracking_.protect(living);
   }
 
   /// The header is the first record of all; contents of files are read while
   /// their owner stands still.
   void write_what_needs_the_tree() {
+    if (copier_.totals().in_parent_pages > 0) {
+      describe_parent(*parent_, options_.parent, header_);
+    }
     writer_->add(header_);
     files_.write(*writer_, object_ids_);
     namespaces_.write(*writer_, object_ids_);
@@ -317,20 +246,16 @@ class Dump {
     cgroups_.write(*writer_);
     descriptors_.write(*writer_);
     copier_.write(*writer_);
-    const MemoryCopier::Totals totals = copier_.totals();
-    report_.pages = totals.pages;
-    report_.zero_pages = totals.zero_pages;
-    report_.inherited_pages = totals.inherited_pages;
-    report_.payload_bytes = totals.stored_bytes;
+    report_totals(copier_.totals(), report_);
   }
 
   void part_with(Freezer& freezer) {
     if (options_.after == DumpOptions::After::LeaveStopped) {
-      give_back_critical_sections();
+      give_back_critical_sections(tasks_);
       freezer.leave_stopped();
       report_.frozen_ns = monotonic_ns() - freezer.began_ns();
     } else if (options_.after == DumpOptions::After::LeaveRunning) {
-      give_back_critical_sections();
+      give_back_critical_sections(tasks_);
       freezer.let_go();
       report_.frozen_ns = monotonic_ns() - freezer.began_ns();
     } else {
@@ -345,6 +270,8 @@ class Dump {
   const DumpCallbacks& callbacks_;
   DumpReport report_;
   image::Checkpoint header_;
+  WriteTracking tracking_;
+  std::optional<CheckpointImage> parent_;
   NamespaceTable namespaces_;
   std::unique_ptr<CheckpointWriter> writer_;
   MemoryObjectIds object_ids_;

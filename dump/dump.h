@@ -48,6 +48,11 @@ struct DumpOptions {
   /// Ignore: only in which cgroups the tasks are. None: in which ones tasks and threads are, and the cgroups
   /// themselves, without their properties. Others: all of that.
   CgroupMode cgroups = CgroupMode::Ignore;
+  /// An earlier checkpoint of the tree, by its path as seen from `directory`: pages that haven't been written
+  /// since then are referred to there. Empty: none. Only for a directory.
+  std::string parent;
+  /// Writes are tracked from this checkpoint on, so that it can be a later one's parent.
+  bool track = false;
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };
@@ -76,6 +81,7 @@ struct DumpReport {
   uint64_t pages = 0;  // written
   uint64_t zero_pages = 0;
   uint64_t inherited_pages = 0;
+  uint64_t in_parent_pages = 0;  // in the parent checkpoint
   uint64_t payload_bytes = 0;
   uint64_t freezing_ns = 0;  // until every thread stood still
   uint64_t frozen_ns = 0;    // from the first stop until the tree was let go or killed

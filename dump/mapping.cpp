@@ -103,7 +103,49 @@ void refuse(const Map& map) {
   }
 }
 
+void describe_place(const Map& map, image::Mapping& record) {
+  record.set_start(map.start);
+  record.set_end(map.end);
+  record.set_prot(static_cast<uint32_t>(map.prot));
+  record.set_shared(map.shared);
+}
+
+/// The kernel's own, which every process has: true, and it has been described.
+bool describe_kernels(const Map& map, image::Mapping& record) {
+  if (map.inode == 0 && map.path.starts_with("[vvar")) {
+    record.set_backing(image::Mapping::VVAR);
+    return true;
+  }
+  if (map.inode == 0 && map.path == "[vdso]") {
+    record.set_backing(image::Mapping::VDSO);
+    record.set_sealed(map.has(VmFlag::Sealed));
+    return true;
+  }
+  return false;
+}
+
+/// What has to be known of each mapping but the vsyscall page, and what can't be kept, in its context.
+template <typename Body>
+void for_each_mapping(const std::vector<Map>& maps, Body&& body) {
+  for (const Map& map : maps) {
+    if (map.start != kVsyscall) {
+      with_context([&] { return fmt::format("mapping {:x}-{:x}", map.start, map.end); }, [&] { body(map); });
+    }
+  }
+}
+
 }  // namespace
+
+void describe_layout(const std::vector<Map>& maps, image::Mm& record) {
+  for_each_mapping(maps, [&](const Map& map) {
+    image::Mapping& mapping = *record.add_mappings();
+    describe_place(map, mapping);
+    if (!describe_kernels(map, mapping)) {
+      refuse(map);
+      mapping.set_backing(map.inode != 0 ? image::Mapping::FILE : image::Mapping::ANONYMOUS);
+    }
+  });
+}
 
 MappingCollector::MappingCollector(FileTable& files, SharedMemoryTable& shared_memory)
     : files_(files), shared_memory_(shared_memory) {
@@ -116,27 +158,12 @@ MappingCollector::MappingCollector(FileTable& files, SharedMemoryTable& shared_m
 }
 
 void MappingCollector::collect(TaskState& task) {
-  for (const Map& map : task.maps) {
-    if (map.start == kVsyscall) {
-      continue;
-    }
-    with_context([&] { return fmt::format("mapping {:x}-{:x}", map.start, map.end); },
-                 [&] { describe(task.pid(), map, *task.mm.add_mappings()); });
-  }
+  for_each_mapping(task.maps, [&](const Map& map) { describe(task.pid(), map, *task.mm.add_mappings()); });
 }
 
 void MappingCollector::describe(pid_t pid, const Map& map, image::Mapping& record) {
-  record.set_start(map.start);
-  record.set_end(map.end);
-  record.set_prot(static_cast<uint32_t>(map.prot));
-  record.set_shared(map.shared);
-  if (map.inode == 0 && map.path.starts_with("[vvar")) {
-    record.set_backing(image::Mapping::VVAR);
-    return;
-  }
-  if (map.inode == 0 && map.path == "[vdso]") {
-    record.set_backing(image::Mapping::VDSO);
-    record.set_sealed(map.has(VmFlag::Sealed));
+  describe_place(map, record);
+  if (describe_kernels(map, record)) {
     return;
   }
   refuse(map);

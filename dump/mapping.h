@@ -13,6 +13,11 @@
 
 namespace godwit {
 
+/// Describes mappings (with flags) as far as has to be known to copy private pages: where they are, whether
+/// they are the task's own, and whether a file is behind them. Throws Error that names the mapping for what
+/// isn't supported, as far as that shows without a look at files.
+void describe_layout(const std::vector<procfs::Map>& maps, image::Mm& record);
+
 /// Turns what smaps says into Mapping records.
 class MappingCollector {
  public:

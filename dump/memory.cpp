@@ -37,19 +37,24 @@ MemoryCopier::MemoryCopier(PageSink& sink, unsigned threads)
 
 MemoryCopier::~MemoryCopier() = default;
 
-MemoryCopier::Object MemoryCopier::add_address_space(uint64_t id, pid_t pid, const Pagemap* sharing) {
+MemoryCopier::Object MemoryCopier::add_address_space(uint64_t id, pid_t pid, const Pagemap* sharing,
+                                                     bool running) {
   Fd mem;
   if (sharing != nullptr) {
     mem = open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY);
   }
-  sources_.push_back(
-      {.id = id, .pid = pid, .file = std::move(mem), .sharing = sharing, .blocks = {}, .inherited = {}});
+  sources_.push_back({.id = id,
+                      .pid = pid,
+                      .file = std::move(mem),
+                      .sharing = sharing,
+                      .running = running,
+                      .blocks = {},
+                      .elsewhere = {}});
   return sources_.size() - 1;
 }
 
 MemoryCopier::Object MemoryCopier::add_file(uint64_t id, Fd file) {
-  sources_.push_back(
-      {.id = id, .pid = 0, .file = std::move(file), .sharing = nullptr, .blocks = {}, .inherited = {}});
+  sources_.push_back({.id = id, .pid = 0, .file = std::move(file), .blocks = {}, .elsewhere = {}});
   return sources_.size() - 1;
 }
 
@@ -73,8 +78,12 @@ void MemoryCopier::add_pages(Object object, uint64_t first_page, uint64_t count,
 }
 
 void MemoryCopier::add_inherited(Object object, uint64_t first_page, uint64_t count) {
-  sources_[object].inherited.push_back(
-      {.first_page = first_page, .count = static_cast<uint32_t>(count), .readable = true});
+  sources_[object].elsewhere.push_back({first_page, count, image::PAGE_INHERITED});
+}
+
+void MemoryCopier::add_in_parent(Object object, uint64_t parent_object, uint64_t first_page, uint64_t count) {
+  sources_[object].parent_object = parent_object;
+  sources_[object].elsewhere.push_back({first_page, count, image::PAGE_IN_PARENT});
 }
 
 std::span<const MemoryCopier::Piece> MemoryCopier::pieces_of(const Block& block) const {
@@ -160,6 +169,9 @@ void MemoryCopier::copy_block(Block& block, std::span<std::byte> buffer) {
   size_t kept = 0;
   for (size_t page = 0; page < block.pages; ++page) {
     const std::byte* from = buffer.data() + page * kPageSize;
+    if ((block.gone >> page & 1) != 0) {
+      continue;
+    }
     if (is_zero(from)) {
       block.zero |= uint64_t{1} << page;
       continue;
@@ -174,10 +186,16 @@ void MemoryCopier::copy_block(Block& block, std::span<std::byte> buffer) {
   }
 }
 
-void MemoryCopier::read_block(const Block& block, std::span<std::byte> buffer) const {
+void MemoryCopier::read_block(Block& block, std::span<std::byte> buffer) const {
   const Source& source = sources_[block.object];
   if (source.pid == 0) {
     read_file(block, buffer);
+  } else if (source.running) {
+    try {
+      read_address_space(block, buffer);
+    } catch (const Error&) {
+      block.gone = read_page_by_page(block, buffer);
+    }
   } else {
     with_context([&] { return fmt::format("task {}", source.pid); },
                  [&] { read_address_space(block, buffer); });
@@ -228,6 +246,25 @@ void MemoryCopier::read_address_space(const Block& block, std::span<std::byte> b
   read_pieces(source, pieces, buffer);
 }
 
+/// Of a task that runs, and has unmapped something. Bit n: page n can't be read.
+uint64_t MemoryCopier::read_page_by_page(const Block& block, std::span<std::byte> buffer) const {
+  const Source& source = sources_[block.object];
+  uint64_t gone = 0;
+  size_t page = 0;
+  for (const Piece& piece : pieces_of(block)) {
+    for (uint32_t i = 0; i < piece.count; ++i, ++page) {
+      try {
+        // By /proc/PID/mem if it is open, since whether the page is shared isn't asked again.
+        read_by_mem(source, {.first_page = piece.first_page + i, .count = 1, .readable = false},
+                    buffer.subspan(page * kPageSize, kPageSize));
+      } catch (const Error&) {
+        gone |= uint64_t{1} << page;
+      }
+    }
+  }
+  return gone;
+}
+
 void MemoryCopier::read_pieces(const Source& source, std::span<const Piece> pieces,
                                std::span<std::byte> buffer) {
   std::array<iovec, kPagesPerBlock> remote;
@@ -268,7 +305,7 @@ void MemoryCopier::read_by_mem(const Source& source, const Piece& piece, std::sp
 
 void MemoryCopier::write(CheckpointWriter& writer) const {
   for (const Source& source : sources_) {
-    std::vector<std::pair<Piece, image::PageKind>> runs;
+    std::vector<Elsewhere> runs = source.elsewhere;
     MemoryIndexBuilder index;
     for (const size_t number : source.blocks) {
       const Block& block = blocks_[number];
@@ -276,12 +313,19 @@ void MemoryCopier::write(CheckpointWriter& writer) const {
       for (const Piece& piece : pieces_of(block)) {
         for (uint32_t i = 0; i < piece.count;) {
           // Pages of one kind in a row.
-          const bool zero = (block.zero >> page & 1) != 0;
+          const auto kind_of = [&](size_t n) {
+            return (block.gone >> n & 1) != 0   ? image::PAGE_HOLE
+                   : (block.zero >> n & 1) != 0 ? image::PAGE_ZERO
+                                                : image::PAGE_PRESENT;
+          };
+          const image::PageKind kind = kind_of(page);
           uint32_t same = 1;
-          while (i + same < piece.count && ((block.zero >> (page + same) & 1) != 0) == zero) {
+          while (i + same < piece.count && kind_of(page + same) == kind) {
             ++same;
           }
-          runs.push_back({{piece.first_page + i, same, true}, zero ? image::PAGE_ZERO : image::PAGE_PRESENT});
+          if (kind != image::PAGE_HOLE) {
+            runs.push_back({piece.first_page + i, same, kind});
+          }
           i += same;
           page += same;
         }
@@ -290,17 +334,16 @@ void MemoryCopier::write(CheckpointWriter& writer) const {
         index.add_block(block.entry);
       }
     }
-    for (const Piece& piece : source.inherited) {
-      runs.push_back({piece, image::PAGE_INHERITED});
-    }
-    if (!source.inherited.empty()) {
+    if (!source.elsewhere.empty()) {
       std::sort(runs.begin(), runs.end(),
-                [](const auto& a, const auto& b) { return a.first.first_page < b.first.first_page; });
+                [](const Elsewhere& a, const Elsewhere& b) { return a.first_page < b.first_page; });
     }
-    for (const auto& [piece, kind] : runs) {
-      index.add_run(piece.first_page, piece.count, kind);
+    for (const auto& [first_page, count, kind] : runs) {
+      index.add_run(first_page, count, kind);
     }
-    writer.add(std::move(index).finish(source.id));
+    image::MemoryObject record = std::move(index).finish(source.id);
+    record.set_parent_object(source.parent_object);
+    writer.add(record);
   }
 }
 
@@ -309,12 +352,12 @@ MemoryCopier::Totals MemoryCopier::totals() const {
   for (const Block& block : blocks_) {
     const auto zero = static_cast<uint64_t>(std::popcount(block.zero));
     totals.zero_pages += zero;
-    totals.pages += block.pages - zero;
+    totals.pages += block.pages - zero - static_cast<uint64_t>(std::popcount(block.gone));
     totals.stored_bytes += block.entry.stored_bytes();
   }
   for (const Source& source : sources_) {
-    for (const Piece& piece : source.inherited) {
-      totals.inherited_pages += piece.count;
+    for (const Elsewhere& run : source.elsewhere) {
+      (run.kind == image::PAGE_INHERITED ? totals.inherited_pages : totals.in_parent_pages) += run.count;
     }
   }
   return totals;

@@ -47,12 +47,29 @@ void check(const image::Mapping& mapping, const PageRange& range) {
 
 }  // namespace
 
-void PrivatePages::add(const TaskState& task, bool may_share) {
+std::unordered_set<const TaskState*> tasks_that_may_share(const std::deque<TaskState>& tasks) {
+  std::unordered_set<const TaskState*> sharers;
+  for (const TaskState& task : tasks) {
+    const bool mergeable = std::any_of(task.maps.begin(), task.maps.end(), [](const procfs::Map& map) {
+      return map.has(procfs::VmFlag::Mergeable);
+    });
+    const bool forked = (task.frozen->stat.flags & procfs::kForkedWithoutExec) != 0;
+    if (mergeable || forked) {
+      sharers.insert(&task);
+    }
+    if (forked && task.parent != nullptr) {
+      sharers.insert(task.parent);
+    }
+  }
+  return sharers;
+}
+
+void PrivatePages::add(const TaskState& task, bool may_share, const UnchangedPages& unchanged) {
   Found& own = found_.emplace(task.pid(), Found{Pagemap(task.pid()), {}}).first->second;
   const auto parent = task.parent == nullptr ? found_.end() : found_.find(task.parent->pid());
   const Found* inherited_from = parent == found_.end() ? nullptr : &parent->second;
-  const MemoryCopier::Object object =
-      copier_.add_address_space(task.mm.memory_object(), task.pid(), may_share ? &own.pagemap : nullptr);
+  const MemoryCopier::Object object = copier_.add_address_space(task.mm.memory_object(), task.pid(),
+                                                                may_share ? &own.pagemap : nullptr, running_);
 
   const std::vector<PageRange> anonymous = own.pagemap.anonymous(areas_of(task.mm));
   auto range = anonymous.begin();
@@ -67,17 +84,17 @@ void PrivatePages::add(const TaskState& task, bool may_share) {
       check(mapping, *r);
       const PageRange piece{std::max(r->start, mapping.start()), std::min(r->end, mapping.end())};
       own.ranges.push_back(piece);
-      add_range(object, own, inherited_from, piece, (mapping.prot() & PROT_READ) != 0);
+      add_range(object, own, inherited_from, piece, (mapping.prot() & PROT_READ) != 0, unchanged);
     }
   }
 }
 
 void PrivatePages::add_range(MemoryCopier::Object object, const Found& own, const Found* parent,
-                             const PageRange& range, bool readable) {
+                             const PageRange& range, bool readable, const UnchangedPages& unchanged) {
   uint64_t copied_to = range.start;
   const auto copy_up_to = [&](uint64_t end) {
     if (end > copied_to) {
-      copier_.add_pages(object, copied_to / kPageSize, (end - copied_to) / kPageSize, readable);
+      add_own(object, {copied_to, end}, readable, unchanged);
     }
     copied_to = end;
   };
@@ -102,13 +119,31 @@ void PrivatePages::add_range(MemoryCopier::Object object, const Found& own, cons
         if (same > 0) {
           const uint64_t at = start + i * kPageSize;
           copy_up_to(at);
-          copier_.add_inherited(object, at / kPageSize, same);
+          if (!running_) {
+            copier_.add_inherited(object, at / kPageSize, same);
+          }
           copied_to = at + same * kPageSize;
         }
         i += std::max<size_t>(same, 1);
       }
     });
   }
+  copy_up_to(range.end);
+}
+
+void PrivatePages::add_own(MemoryCopier::Object object, const PageRange& range, bool readable,
+                           const UnchangedPages& unchanged) {
+  uint64_t done = range.start;
+  const auto copy_up_to = [&](uint64_t end) {
+    if (end > done) {
+      copier_.add_pages(object, done / kPageSize, (end - done) / kPageSize, readable);
+    }
+  };
+  for_each_overlap(range, unchanged.ranges, [&](uint64_t start, uint64_t end) {
+    copy_up_to(start);
+    copier_.add_in_parent(object, unchanged.parent_object, start / kPageSize, (end - start) / kPageSize);
+    done = end;
+  });
   copy_up_to(range.end);
 }
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "dump/collectors.h"
+#include "kernel/error.h"
 #include "kernel/ptrace.h"
 #include "kernel/remote.h"
 
@@ -56,10 +57,21 @@ void clear_critical_section(pid_t pid, const ThreadState& thread) {
   }
 }
 
-void give_back_critical_section(pid_t pid, const ThreadState& thread) {
-  if (thread.critical_section) {
-    RemoteMemory(pid).write(remote_ptr<uint64_t>(thread.critical_section->pointer),
-                            thread.critical_section->descriptor);
+void give_back_critical_sections(std::deque<TaskState>& tasks) noexcept {
+  for (TaskState& task : tasks) {
+    for (ThreadState& thread : task.threads) {
+      if (!thread.critical_section) {
+        continue;
+      }
+      try {
+        RemoteMemory(task.pid())
+            .write(remote_ptr<uint64_t>(thread.critical_section->pointer),
+                   thread.critical_section->descriptor);
+      } catch (const Error&) {
+        // The task has been killed.
+      }
+      thread.critical_section.reset();
+    }
   }
 }
 

@@ -97,10 +97,7 @@ class TreeCollector {
     if (thread.status.shadow_stack) {
       throw refusal("thread {} (shadow stack)", thread.tid);
     }
-    if (thread.status.seccomp_mode != 0 && !options_.seccomp_suspended) {
-      throw error("thread {} has a seccomp filter, which would see injected system calls", thread.tid)
-          .hint("CAP_SYS_ADMIN is needed to suspend it");
-    }
+    refuse_visible_injection(thread, options_.seccomp_suspended);
   }
 
   void refuse_shared_memory_tasks(const TaskState& task) {
@@ -145,6 +142,13 @@ class TreeCollector {
 };
 
 }  // namespace
+
+void refuse_visible_injection(const ThreadState& thread, bool seccomp_suspended) {
+  if (thread.status.seccomp_mode != 0 && !seccomp_suspended) {
+    throw error("thread {} has a seccomp filter, which would see injected system calls", thread.tid)
+        .hint("CAP_SYS_ADMIN is needed to suspend it");
+  }
+}
 
 std::deque<TaskState> collect_task_tree(const Freezer& freezer, const TreeOptions& options,
                                         NamespaceTable& namespaces) {

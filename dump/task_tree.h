@@ -20,4 +20,7 @@ struct TreeOptions {
 [[nodiscard]] std::deque<TaskState> collect_task_tree(const Freezer& freezer, const TreeOptions& options,
                                                       NamespaceTable& namespaces);
 
+/// Throws Error for a thread under a seccomp filter that isn't suspended. `thread` with its status.
+void refuse_visible_injection(const ThreadState& thread, bool seccomp_suspended);
+
 }  // namespace godwit

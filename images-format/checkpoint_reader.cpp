@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "images-format/frame.h"
+#include "images-format/parent.h"
 #include "images-format/partial_directory.h"
 #include "images-format/payload.h"
 #include "images-format/validate.h"
@@ -20,6 +21,8 @@ namespace godwit {
 namespace {
 
 constexpr const char* kDamaged = "the checkpoint is damaged";
+/// A chain of rounds may be long, but each is read when the last is.
+constexpr size_t kMostParents = 256;
 constexpr const char* kNoCheckpoint = "a checkpoint is a directory or a file that a dump has made";
 
 Record parse(const Frame& frame, size_t index) {
@@ -50,6 +53,7 @@ void check_closing(const image::Closing& closing, const std::vector<uint64_t>& c
 struct Metadata {
   std::vector<Record> records;  // without the Closing
   PayloadSizes payload_sizes;
+  uint64_t closing_hash = 0;
 };
 
 Metadata read_metadata(ByteSource& source) {
@@ -61,6 +65,7 @@ Metadata read_metadata(ByteSource& source) {
     if (record.type == RecordType::Closing) {
       const auto& closing = static_cast<const image::Closing&>(*record.message);
       check_closing(closing, checksums, frames);
+      metadata.closing_hash = frame->checksum;
       metadata.payload_sizes.assign(closing.payload_bytes().begin(), closing.payload_bytes().end());
       return metadata;
     }
@@ -212,7 +217,12 @@ CheckpointImage CheckpointImage::open_sections(Fd file, const std::string& path,
         check_padding(file.get(), path, layout);
         FdSource source(file.get(), path, layout.metadata_offset, layout.metadata_bytes);
         const PayloadSizes sizes = {layout.payload_bytes};
-        return read(source, std::make_unique<PayloadReader>(std::move(file), path, std::move(layout)), sizes);
+        auto pages = std::make_unique<PayloadReader>(std::move(file), path, std::move(layout));
+        CheckpointImage image = read(source, std::move(pages), sizes);
+        if (image.header().has_parent()) {
+          throw Error("this is an incremental checkpoint, and a single file can't say where its parent is");
+        }
+        return image;
       });
 }
 
@@ -225,14 +235,49 @@ CheckpointImage CheckpointImage::open_directory(const std::string& path) {
 }
 
 CheckpointImage CheckpointImage::open_directory(int directory, const std::string& path) {
+  Uuids children;
+  return open_directory(directory, path, children);
+}
+
+CheckpointImage CheckpointImage::open_directory(int directory, const std::string& path, Uuids& children) {
   return with_context([&] { return fmt::format("checkpoint {}", path); },
                       [&] {
                         const Fd metadata = open_metadata(directory);
                         auto pages = std::make_unique<PayloadReader>(open_payload(directory), path);
                         const PayloadSizes sizes = pages->sizes();
                         FdSource source(metadata.get(), path + "/" + kMetadataFile);
-                        return read(source, std::move(pages), sizes);
+                        CheckpointImage image = read(source, std::move(pages), sizes);
+                        if (image.header().has_parent()) {
+                          image.open_parent(directory, path, children);
+                        }
+                        return image;
                       });
+}
+
+/// Checked as its child says: another checkpoint in that place would put other pages into the tree.
+void CheckpointImage::open_parent(int directory, const std::string& path, Uuids& children) {
+  const image::ParentCheckpoint& parent = header().parent();
+  children.push_back(header().uuid());
+  if (children.size() > kMostParents) {
+    throw Error(fmt::format("more than {} checkpoints build on each other", kMostParents), 0, kDamaged);
+  }
+  if (std::ranges::find(children, parent.uuid()) != children.end()) {
+    throw Error("it is its own parent", 0, kDamaged);
+  }
+  const Fd opened(::openat(directory, parent.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!opened) {
+    throw errno_error("cannot open its parent {}", parent.path())
+        .hint("an incremental checkpoint needs the one that it was made with");
+  }
+  const std::string parent_path =
+      parent.path().starts_with('/') ? parent.path() : fmt::format("{}/{}", path, parent.path());
+  CheckpointImage image = open_directory(opened.get(), parent_path, children);
+  if (image.name() != CheckpointName::of(parent.uuid(), parent.closing_hash())) {
+    throw Error(fmt::format("what {} has isn't the checkpoint that it was made with", parent.path()), 0,
+                "put its parent there again");
+  }
+  validate_parent(records_, image);
+  parent_ = std::make_unique<CheckpointImage>(std::move(image));
 }
 
 CheckpointImage CheckpointImage::read(ByteSource& frames, std::unique_ptr<PageSource> pages,
@@ -244,14 +289,16 @@ CheckpointImage CheckpointImage::read(ByteSource& frames, std::unique_ptr<PageSo
                 0, kDamaged);
   }
   validate(metadata.records, payload_sizes);
-  return {std::move(metadata.records), std::move(pages)};
+  return {std::move(metadata.records), std::move(pages), metadata.closing_hash};
 }
 
-CheckpointImage::CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages)
+CheckpointImage::CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages,
+                                 uint64_t closing_hash)
     : records_(std::move(records)), pages_(std::move(pages)) {
   if (records_.empty() || records_.front().type != RecordType::Checkpoint) {
     throw Error("the first record isn't a checkpoint header", 0, kDamaged);
   }
+  name_ = CheckpointName::of(header().uuid(), closing_hash);
 }
 
 const image::Checkpoint& CheckpointImage::header() const {
@@ -259,6 +306,9 @@ const image::Checkpoint& CheckpointImage::header() const {
 }
 
 void verify_pages(const CheckpointImage& image) {
+  if (image.parent() != nullptr) {
+    with_context([] { return "its parent"; }, [&] { verify_pages(*image.parent()); });
+  }
   std::vector<std::byte> buffer(kBlockBytes);
   for (const image::MemoryObject* object : image.all<image::MemoryObject>()) {
     with_context([&] { return fmt::format("memory object {}", object->id()); },

@@ -7,6 +7,7 @@
 
 #include "images-format/byte_source.h"
 #include "images-format/checkpoint.pb.h"
+#include "images-format/checkpoint_name.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
 #include "images-format/section.h"
@@ -15,7 +16,8 @@
 namespace godwit {
 
 /// A whole checkpoint without its pages, read and validated: frame checksums, the closing frame, sizes,
-/// and every reference from record to record (see validate.h). Pages are checked as they are read.
+/// and every reference from record to record (see validate.h). Pages are checked as they are read. An
+/// incremental checkpoint comes with its parent, the parent's parent, and so on: images-format/parent.h.
 class CheckpointImage {
  public:
   /// A directory or a file. Throws Error for anything that isn't a complete, well-formed checkpoint of a
@@ -39,7 +41,11 @@ class CheckpointImage {
 
   [[nodiscard]] const image::Checkpoint& header() const;
   [[nodiscard]] const std::vector<Record>& records() const { return records_; }
+  /// Of its own blocks.
   [[nodiscard]] const PageSource& pages() const { return *pages_; }
+  [[nodiscard]] const CheckpointName& name() const { return name_; }
+  /// Null: it is whole by itself.
+  [[nodiscard]] const CheckpointImage* parent() const { return parent_.get(); }
 
   /// All records of one message type, in the order of the image.
   template <typename Message>
@@ -55,14 +61,20 @@ class CheckpointImage {
   }
 
   /// For unit tests: takes records as they are, unvalidated. The first is an image::Checkpoint, else Error.
-  CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages);
+  CheckpointImage(std::vector<Record> records, std::unique_ptr<PageSource> pages, uint64_t closing_hash = 0);
 
  private:
+  using Uuids = std::vector<std::string>;  // of a checkpoint's children
+  static CheckpointImage open_directory(int directory, const std::string& path, Uuids& children);
+  void open_parent(int directory, const std::string& path, Uuids& children);
+
   std::vector<Record> records_;
   std::unique_ptr<PageSource> pages_;
+  CheckpointName name_;
+  std::unique_ptr<CheckpointImage> parent_;
 };
 
-/// Reads every page block too. Throws Error at the first thing wrong. For `godwit verify`.
+/// Reads every page block too, also of parents. Throws Error at the first thing wrong. For `godwit verify`.
 void verify_pages(const CheckpointImage& image);
 
 }  // namespace godwit

@@ -45,7 +45,9 @@ class Writer final : public CheckpointWriter {
       throw error("a {} record can't stand here in a checkpoint", record.GetDescriptor()->name());
     }
     if (type == RecordType::Checkpoint) {
-      frames_.add(complete_header(static_cast<const image::Checkpoint&>(record)));
+      const image::Checkpoint header = complete_header(static_cast<const image::Checkpoint&>(record));
+      uuid_ = header.uuid();
+      frames_.add(header);
       has_header_ = true;
       return;
     }
@@ -70,6 +72,9 @@ class Writer final : public CheckpointWriter {
     output_->finish(frames_.close(sizes));
   }
 
+  [[nodiscard]] CheckpointName name() const override {
+    return CheckpointName::of(uuid_, frames_.last_checksum());
+  }
   void retract() noexcept override { output_->retract(); }
   void part() noexcept override { output_->part(); }
 
@@ -81,6 +86,7 @@ class Writer final : public CheckpointWriter {
   }
 
   bool has_header_ = false;
+  std::string uuid_;
   uint64_t indexed_bytes_ = 0;
   std::unique_ptr<CheckpointOutput> output_;
   FrameWriter frames_;

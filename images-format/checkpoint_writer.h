@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "images-format/checkpoint_name.h"
 #include "images-format/page_store.h"
 #include "images-format/record.h"
 
@@ -49,6 +50,8 @@ class CheckpointWriter {
   /// Closing frame, fsync, rename. Throws Error; then nothing new bears the final name. Every block that was
   /// written must be in the index of a MemoryObject that was added.
   virtual void commit() = 0;
+  /// Of the committed checkpoint.
+  [[nodiscard]] virtual CheckpointName name() const = 0;
   /// Takes a committed checkpoint back: it has been written in vain.
   virtual void retract() noexcept = 0;
   /// After `commit`: the tree has been ended, or let go on purpose. The reader of a stream waits for that

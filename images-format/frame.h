@@ -32,6 +32,8 @@ class FrameWriter {
   void add(const google::protobuf::Message& record);
   /// Adds the closing frame. Returns everything, from the magic on. Once. Throws Error.
   [[nodiscard]] std::span<const std::byte> close(const PayloadSizes& payload_sizes);
+  /// Checksum of the last frame that was added.
+  [[nodiscard]] uint64_t last_checksum() const { return checksums_.back(); }
 
  private:
   std::string bytes_;

@@ -17,6 +17,7 @@
 #include "images-format/mount.pb.h"
 #include "images-format/namespace.pb.h"
 #include "images-format/pipe.pb.h"
+#include "images-format/pre_dump.pb.h"
 #include "images-format/regular_file.pb.h"
 #include "images-format/seccomp.pb.h"
 #include "images-format/shared_memory.pb.h"
@@ -74,6 +75,7 @@ constexpr std::array kKinds = {
     RecordKind{RecordType::MemFd, "memfds", prototype<image::MemFd>, own_open_file<image::MemFd>},
     RecordKind{RecordType::MountNamespace, "mount-namespaces", prototype<image::MountNamespace>, nullptr},
     RecordKind{RecordType::Superblock, "superblocks", prototype<image::Superblock>, nullptr},
+    RecordKind{RecordType::PreDumpedTask, "pre-dumped-tasks", prototype<image::PreDumpedTask>, nullptr},
     RecordKind{RecordType::CgroupSet, "cgroup-sets", prototype<image::CgroupSet>, nullptr},
     RecordKind{RecordType::CgroupHierarchy, "cgroups", prototype<image::CgroupHierarchy>, nullptr},
     RecordKind{RecordType::Closing, "closing", prototype<image::Closing>, nullptr},

@@ -38,6 +38,7 @@ enum class RecordType : uint32_t {
   MemFd = 25,
   MountNamespace = 40,
   Superblock = 41,
+  PreDumpedTask = 42,
   CgroupSet = 48,
   CgroupHierarchy = 49,
   Closing = 255,

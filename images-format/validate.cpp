@@ -27,10 +27,17 @@ void validate_vdso(const image::Vdso& vdso) {
           vdso.vdso_size(), vdso.vvar_size());
 }
 
+void validate_parent_reference(const image::ParentCheckpoint& parent) {
+  require(parent.uuid().size() == 16, "the uuid of its parent has {} bytes", parent.uuid().size());
+  require(!parent.path().empty() && parent.path().size() < PATH_MAX &&
+              parent.path().find('\0') == std::string::npos,
+          "the path of its parent has {} bytes", parent.path().size());
+}
+
 void validate_header(const image::Checkpoint& header) {
   check_format_version(header.format_version());
   if (header.has_parent()) {
-    throw Error("this is an incremental checkpoint; its parent isn't there");
+    validate_parent_reference(header.parent());
   }
   if (header.machine() != "x86_64") {
     throw refusal("a checkpoint of the machine '{}'", header.machine());
@@ -80,6 +87,9 @@ ValidationIndex make_index(const std::vector<Record>& records) {
   });
   for_each_record<image::File>(records,
                                [&](const auto& file) { add_unique(index.files, file.id(), &file, "file"); });
+  for_each_record<image::PreDumpedTask>(records, [&](const auto& task) {
+    add_unique(index.pre_dumped_tasks, task.pid(), &task, "pre-dumped task");
+  });
   for_each_record<image::DescriptorTable>(records, [&](const auto& table) {
     add_unique(index.descriptor_tables, table.id(), &table, "descriptor table");
   });
@@ -128,6 +138,10 @@ void validate(const std::vector<Record>& records, const PayloadSizes& payload_si
                  [&] { validate_header(static_cast<const image::Checkpoint&>(*records.front().message)); });
   }
   const ValidationIndex index = make_index(records);
+  if (index.header->pre_dump()) {
+    validate_pre_dump(records, index, payload_sizes);
+    return;
+  }
   validate_tasks(records, index);
   validate_namespaces(records, index);
   validate_cgroups(records, index);

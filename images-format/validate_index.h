@@ -16,6 +16,7 @@
 #include "images-format/mount.pb.h"
 #include "images-format/net.pb.h"
 #include "images-format/page_store.h"
+#include "images-format/pre_dump.pb.h"
 #include "images-format/record.h"
 #include "images-format/seccomp.pb.h"
 #include "images-format/shared_memory.pb.h"
@@ -32,6 +33,7 @@ struct ValidationIndex {
   std::map<uint64_t, const image::MemoryObject*> memory_objects;
   std::map<uint32_t, const image::SharedMemory*> shared_memory;
   std::map<uint32_t, const image::File*> files;
+  std::map<int32_t, const image::PreDumpedTask*> pre_dumped_tasks;  // by pid
   std::map<uint32_t, const image::DescriptorTable*> descriptor_tables;
   std::map<uint32_t, const image::SeccompFilter*> seccomp_filters;
   std::map<uint32_t, const image::Superblock*> superblocks;
@@ -50,6 +52,9 @@ void validate_cgroups(const std::vector<Record>& records, const ValidationIndex&
 void validate_net(const image::NetNamespace& record);
 /// Address spaces, memory objects, shared memory, and where the blocks lie in the payload.
 void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes);
+/// A pre-dump, which has no other records than those of memory.
+void validate_pre_dump(const std::vector<Record>& records, const ValidationIndex& index,
+                       const PayloadSizes& payload_sizes);
 /// Files, descriptor tables, locks, and what each kind of open file description says.
 void validate_descriptors(const std::vector<Record>& records, const ValidationIndex& index);
 

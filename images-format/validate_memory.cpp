@@ -150,6 +150,7 @@ void validate_content(const std::vector<PageRun>& runs, uint64_t size) {
   require(size <= kMaxFileBytes, "a size of {} bytes", size);
   for (const PageRun& run : runs) {
     require(run.kind != image::PAGE_INHERITED, "pages of a parent task in what isn't an address space");
+    require(run.kind != image::PAGE_IN_PARENT, "pages of a parent checkpoint in what isn't an address space");
     require(run.first + run.count <= padded_bytes(size) / kPageSize, "pages behind the end, at {:#x}",
             run.first * kPageSize);
   }
@@ -162,17 +163,17 @@ void validate_shared_memory(const image::SharedMemory& shared, const std::vector
   require(shared.mode() <= 07777, "mode {:o}", shared.mode());
 }
 
-/// The runs of all objects. Incremental checkpoints are refused here.
+/// The runs of all objects.
 Runs decode_all(const ValidationIndex& index) {
   Runs runs;
   for (const auto& [id, object] : index.memory_objects) {
     with_context([id = id] { return fmt::format("memory object {}", id); },
                  [&, id = id, object = object] {
                    std::vector<PageRun>& decoded = runs[id] = decode_runs(*object);
-                   if (std::ranges::any_of(
-                           decoded, [](const PageRun& r) { return r.kind == image::PAGE_IN_PARENT; })) {
-                     throw Error("this is an incremental checkpoint; its parent isn't there");
-                   }
+                   const bool in_parent = std::ranges::any_of(
+                       decoded, [](const PageRun& r) { return r.kind == image::PAGE_IN_PARENT; });
+                   require(!in_parent || (index.header->has_parent() && object->parent_object() != 0),
+                           "it has pages in a parent that isn't named");
                  });
   }
   return runs;
@@ -211,6 +212,10 @@ void validate_owners(const ValidationIndex& index) {
       own(file->ghost().memory_object(), fmt::format("file {}", id));
     }
   }
+  for (const auto& [pid, task] : index.pre_dumped_tasks) {
+    require(index.header->pre_dump(), "pre-dumped task {} in what isn't a pre-dump", pid);
+    own(task->memory_object(), fmt::format("pre-dumped task {}", pid));
+  }
   for_each_tree_file(index, [&](const image::Superblock& superblock, const image::FileTreeEntry& entry) {
     own(entry.memory_object(), fmt::format("superblock {}: file {}", superblock.id(), entry.name()));
   });
@@ -244,7 +249,32 @@ void validate_blocks(const ValidationIndex& index, const PayloadSizes& payload_s
   }
 }
 
+/// Pages of an address space of which nothing else is known.
+void validate_pre_dumped_pages(const std::vector<PageRun>& runs) {
+  for (const PageRun& run : runs) {
+    require(run.kind != image::PAGE_INHERITED, "pages of a parent task in a pre-dump");
+    require(run.first + run.count <= kTaskEnd / kPageSize, "a page at {:#x}", run.first * kPageSize);
+  }
+}
+
 }  // namespace
+
+void validate_pre_dump(const std::vector<Record>& records, const ValidationIndex& index,
+                       const PayloadSizes& payload_sizes) {
+  for (const Record& record : records) {
+    require(record.type == RecordType::Checkpoint || record.type == RecordType::MemoryObject ||
+                record.type == RecordType::PreDumpedTask,
+            "{} in a pre-dump, which has memory alone",
+            find_record_kind(static_cast<uint32_t>(record.type))->name);
+  }
+  const Runs runs = decode_all(index);
+  validate_owners(index);
+  for (const auto& [pid, task] : index.pre_dumped_tasks) {
+    with_context([pid = pid] { return fmt::format("pre-dumped task {}", pid); },
+                 [&, object = task->memory_object()] { validate_pre_dumped_pages(runs.at(object)); });
+  }
+  validate_blocks(index, payload_sizes);
+}
 
 void validate_memory(const ValidationIndex& index, const PayloadSizes& payload_sizes) {
   const Runs runs = decode_all(index);

@@ -40,6 +40,9 @@ struct ScanArguments {
 };
 static_assert(sizeof(ScanArguments) == 96);
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
+constexpr uint64_t kProtectMatching = 1 << 0;  // PM_SCAN_WP_MATCHING
+constexpr uint64_t kProtectable = 1 << 0;      // PAGE_IS_WPALLOWED
+constexpr uint64_t kWritten = 1 << 1;
 constexpr uint64_t kFile = 1 << 2;
 constexpr uint64_t kPresent = 1 << 3;
 constexpr uint64_t kSwapped = 1 << 4;
@@ -135,6 +138,53 @@ std::vector<PageRange> Pagemap::scan(uint64_t start, uint64_t end) const {
     }
   }
   return found;
+}
+
+/// Regions of pages that are present or swapped and of the categories of `mask`, or not of those of
+/// `inverted`. With room for what it finds: without, PM_SCAN_WP_MATCHING also marks pages that were never
+/// touched.
+std::vector<PageRange> Pagemap::scan_written(uint64_t start, uint64_t end, uint64_t flags, uint64_t inverted,
+                                             uint64_t mask) const {
+  std::vector<PageRange> found;
+  std::array<PageRegion, 512> regions;
+  ScanArguments arguments{};
+  arguments.size = sizeof(arguments);
+  arguments.flags = flags;
+  arguments.end = end;
+  arguments.vec = reinterpret_cast<uint64_t>(regions.data());
+  arguments.vec_len = regions.size();
+  arguments.category_inverted = inverted;
+  arguments.category_mask = mask;
+  arguments.category_anyof_mask = kPresent | kSwapped;
+  for (arguments.start = start; arguments.start < end; arguments.start = arguments.walk_end) {
+    const long count = ::ioctl(fd_.get(), kPagemapScan, &arguments);
+    if (count < 0 && errno == EINTR) {
+      arguments.walk_end = arguments.start;
+      continue;
+    }
+    if (count < 0) {
+      throw errno_error("cannot scan the page map of process {} for writes", pid_);
+    }
+    for (const PageRegion& region : std::span(regions).first(static_cast<size_t>(count))) {
+      append(found, {region.start, region.end, false});
+    }
+  }
+  return found;
+}
+
+std::vector<PageRange> Pagemap::unwritten(std::span<const PageRange> areas) const {
+  if (areas.empty() || hidden(Feature::PagemapScan)) {
+    return {};
+  }
+  return scan_written(areas.front().start, areas.back().end, 0, kWritten | kFile | kPfnZero,
+                      kWritten | kProtectable | kFile | kPfnZero);
+}
+
+void Pagemap::protect(std::span<const PageRange> areas) const {
+  if (!areas.empty()) {
+    static_cast<void>(scan_written(areas.front().start, areas.back().end, kProtectMatching, kFile | kPfnZero,
+                                   kWritten | kFile | kPfnZero));
+  }
 }
 
 void Pagemap::read(uint64_t start, std::span<PagemapEntry> entries) const {

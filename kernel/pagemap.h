@@ -56,11 +56,22 @@ class Pagemap {
   /// and is reported too. Throws Error.
   [[nodiscard]] std::vector<PageRange> anonymous(std::span<const PageRange> areas) const;
 
+  /// Pages of private memory of the task's own (present or swapped) that were last written before `protect`,
+  /// in mappings that are registered for asynchronous write protection since before that. What isn't
+  /// reported counts as written: without PAGEMAP_SCAN that is all. Throws Error.
+  [[nodiscard]] std::vector<PageRange> unwritten(std::span<const PageRange> areas) const;
+
+  /// Write-protects the anonymous pages that are there, where mappings are registered for asynchronous write
+  /// protection; others are passed over. Where it fails some may be protected and others not. Throws Error.
+  void protect(std::span<const PageRange> areas) const;
+
   /// One entry a page from `start` on. Throws Error.
   void read(uint64_t start, std::span<PagemapEntry> entries) const;
 
  private:
   [[nodiscard]] std::vector<PageRange> scan(uint64_t start, uint64_t end) const;
+  [[nodiscard]] std::vector<PageRange> scan_written(uint64_t start, uint64_t end, uint64_t flags,
+                                                    uint64_t inverted, uint64_t mask) const;
   void look_through(const PageRange& area, std::vector<PageRange>& found) const;
   pid_t pid_;
   Fd fd_;

@@ -54,6 +54,7 @@ bool is_fault(pid_t thread, int stop) {
 struct Run {
   ScriptBuilder* script;
   ThreadContext before;
+  bool ended = false;  // seen to have ended already
 };
 
 /// What OP_FINISH takes: the other threads, where proc(5) tells what they do.
@@ -223,7 +224,7 @@ void Parasite::start(pid_t tid, ScriptBuilder& script) {
   run.general.rsp = stack + kStackBytes;
   run.general.orig_rax = ~0ULL;            // no system call to be restarted
   run.general.eflags &= ~uint64_t{0x500};  // direction and trap flag
-  s.running.emplace(tid, Run{&script, before});
+  s.running.emplace(tid, Run{.script = &script, .before = before});
   run.apply(tid);
   if (::ptrace(PTRACE_CONT, tid, nullptr, nullptr) != 0) {
     throw errno_error("task {}: cannot resume thread {}", s.pid(), tid);
@@ -256,17 +257,40 @@ void Parasite::State::end(pid_t thread) {
   const Run run = running.at(thread);
   running.erase(thread);
   if (thread == pid()) {
-    wait_for_end(thread, held_back);
+    if (!run.ended) {
+      wait_for_end(thread, held_back);
+    }
     if (!way_home) {
       leader.put_back(thread);
     }
     return;
   }
   std::vector<int> held_back_here;
-  wait_for_end(thread, held_back_here);
+  if (!run.ended) {
+    wait_for_end(thread, held_back_here);
+  }
   run.before.put_back(thread);
   for (const int signal_held_back : held_back_here) {
     ::syscall(SYS_tgkill, pid(), thread, signal_held_back);
+  }
+}
+
+int Parasite::signal() const {
+  return state_->signal;
+}
+
+bool Parasite::wait_for_pause(pid_t tid) {
+  State& s = *state_;
+  Run& run = s.running.at(tid);
+  s.wait_for_end(tid, s.held_back);
+  const auto script = s.memory.read(remote_ptr<script::Script>(run.script->base()));
+  run.ended = script.state != script::SCRIPT_RUNNING;
+  return !run.ended;
+}
+
+void Parasite::go_on(pid_t tid) {
+  if (::ptrace(PTRACE_CONT, tid, nullptr, nullptr) != 0) {
+    throw errno_error("task {}: cannot resume thread {}", state_->pid(), tid);
   }
 }
 

@@ -38,6 +38,13 @@ class Parasite {
   /// at once; the leader should be started first and collected last. `script` must outlive the matching
   /// `collect`.
   void start(pid_t tid, ScriptBuilder& script);
+  /// The signal by which a script may pause (ScriptBuilder::pause).
+  [[nodiscard]] int signal() const;
+  /// Waits until the script that `tid` runs pauses. False: it has failed before that, as `collect` says.
+  /// Throws Error if the task died.
+  [[nodiscard]] bool wait_for_pause(pid_t tid);
+  /// Lets it go on after a pause. Throws Error.
+  void go_on(pid_t tid);
   /// Waits until `tid` has run its script, puts the thread back as it was, loads the results into the
   /// builder. Throws Error if an operation failed, or the task died.
   void collect(pid_t tid);

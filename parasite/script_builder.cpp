@@ -1,5 +1,7 @@
 #include "parasite/script_builder.h"
 
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <bit>
 #include <cassert>
@@ -131,6 +133,14 @@ Slot ScriptBuilder::load(uint64_t word) {
 
 void ScriptBuilder::copy(uint64_t to, uint64_t from, size_t size) {
   set_arguments(add(script::OP_COPY, "copy"), {to, from, size});
+}
+
+void ScriptBuilder::pause(int signal) {
+  const Slot process = call_to_slot("get its pid", SYS_getpid, {});
+  const Slot thread = call_to_slot("get its thread id", SYS_gettid, {});
+  call("pause", SYS_tgkill, {process, thread, signal});
+  release(process);
+  release(thread);
 }
 
 void ScriptBuilder::finish(const Leaving& leaving) {

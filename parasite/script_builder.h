@@ -95,6 +95,9 @@ class ScriptBuilder {
   /// descriptors. The slot stays until `release`.
   Slot load(uint64_t word);
   void copy(uint64_t to, uint64_t from, size_t size);
+  /// The thread stops for its tracer, which looks at what the script has done so far; without one it goes on.
+  /// `signal`: Parasite::signal.
+  void pause(int signal);
   void finish(const Leaving& leaving);
   void park(uint64_t word, uint64_t events);
   void release(Slot slot);

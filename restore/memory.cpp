@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 
+#include "images-format/parent.h"
 #include "kernel/cancel.h"
 #include "kernel/remote.h"
 
@@ -96,7 +97,7 @@ struct MemoryFiller::Target {
   }
 };
 
-MemoryFiller::MemoryFiller(const PageSource& pages, unsigned workers) : pages_(pages) {
+MemoryFiller::MemoryFiller(const CheckpointImage& image, unsigned workers) : image_(image) {
   for (unsigned i = 0; i < workers; ++i) {
     workers_.emplace_back([this] { work(); });
   }
@@ -133,16 +134,20 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
                            std::span<const Borrowed> borrowed) {
   std::vector<Job> jobs;
   jobs.reserve(static_cast<size_t>(object.blocks_size()));
-  for_each_block(object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
-    jobs.push_back({target, &block, {pieces.begin(), pieces.end()}});
-  });
+  for_each_block_with_parents(
+      image_, object,
+      [&](const PageSource& source, const image::PageBlock& block, std::span<const BlockPiece> pieces) {
+        jobs.push_back({target, &source, &block, {pieces.begin(), pieces.end()}});
+      });
   for (const Borrowed& from : borrowed) {
-    for_each_block(*from.object, [&](const image::PageBlock& block, std::span<const BlockPiece> pieces) {
-      std::vector<BlockPiece> wanted = overlap(pieces, from.pages);
-      if (!wanted.empty()) {
-        jobs.push_back({target, &block, std::move(wanted)});
-      }
-    });
+    for_each_block_with_parents(
+        image_, *from.object,
+        [&](const PageSource& source, const image::PageBlock& block, std::span<const BlockPiece> pieces) {
+          std::vector<BlockPiece> wanted = overlap(pieces, from.pages);
+          if (!wanted.empty()) {
+            jobs.push_back({target, &source, &block, std::move(wanted)});
+          }
+        });
   }
   // One more than there are jobs, so that nothing is done before all are counted.
   target->left = jobs.size() + 1;
@@ -165,7 +170,7 @@ void MemoryFiller::enqueue(const std::shared_ptr<Target>& target, const image::M
 
 void MemoryFiller::run(const Job& job, const BlockBuffer& buffer) {
   const std::span<std::byte> block = buffer.first(job.block->pages() * kPageSize);
-  pages_.read_block(*job.block, block);
+  job.source->read_block(*job.block, block);
   job.target->write(job.pieces, block);
   {
     const std::lock_guard lock(mutex_);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "images-format/block_buffer.h"
+#include "images-format/checkpoint_reader.h"
 #include "images-format/page_store.h"
 #include "kernel/error.h"
 
@@ -26,12 +27,12 @@ struct PageRange {
   uint64_t end;
 };
 
-/// Puts pages where they belong: several workers read blocks, check them in a buffer that stays in cache,
-/// and write them into processes (process_vm_writev) or files.
+/// Puts pages where they belong: several workers read blocks, of the checkpoint and of its parents, check
+/// them in a buffer that stays in cache, and write them into processes (process_vm_writev) or files.
 class MemoryFiller {
  public:
   /// `workers` 0: the caller's thread does all, within `add_…`.
-  MemoryFiller(const PageSource& pages, unsigned workers);
+  MemoryFiller(const CheckpointImage& image, unsigned workers);
   /// Stops the workers; what hasn't been begun is left out.
   ~MemoryFiller();
   MemoryFiller(const MemoryFiller&) = delete;
@@ -63,6 +64,7 @@ class MemoryFiller {
   struct Target;
   struct Job {
     std::shared_ptr<Target> target;
+    const PageSource* source;
     const image::PageBlock* block;
     std::vector<BlockPiece> pieces;
   };
@@ -71,7 +73,7 @@ class MemoryFiller {
   void work();
   void run(const Job& job, const BlockBuffer& buffer);
 
-  const PageSource& pages_;
+  const CheckpointImage& image_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> jobs_;

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "images-format/memory.pb.h"
+#include "images-format/parent.h"
 #include "images-format/shared_memory.pb.h"
 #include "kernel/blocked_signals.h"
 #include "kernel/cancel.h"
@@ -55,11 +56,12 @@ class Subreaper {
   int before_ = 0;
 };
 
-uint64_t payload_bytes(const CheckpointImage& image) {
+/// Of all pages that will be read.
+uint64_t content_bytes(const RunsByObject& runs_of_objects) {
   uint64_t bytes = 0;
-  for (const auto* object : image.all<image::MemoryObject>()) {
-    for (const auto& block : object->blocks()) {
-      bytes += block.pages() * kPageSize;
+  for (const auto& [id, runs] : runs_of_objects) {
+    for (const PageRun& run : runs) {
+      bytes += run.kind == image::PAGE_PRESENT ? run.count * kPageSize : 0;
     }
   }
   return bytes;
@@ -104,7 +106,7 @@ class Restore {
         nodes_(plan_.nodes.size()) {
     for (const auto* object : image.all<image::MemoryObject>()) {
       objects_[object->id()] = object;
-      runs_[object->id()] = decode_runs(*object);
+      runs_[object->id()] = runs_with_parents(image, *object);
     }
     for (const auto* filter : image.all<image::SeccompFilter>()) {
       filters_[filter->id()] = filter;
@@ -231,9 +233,9 @@ class Restore {
   };
 
   void build() {
-    const uint64_t total = payload_bytes(image_);
+    const uint64_t total = content_bytes(runs_);
     std::atomic<size_t> regions_left = 0;
-    MemoryFiller filler(image_.pages(), worker_count(options_, total));
+    MemoryFiller filler(image_, worker_count(options_, total));
     for (const auto* memory : image_.all<image::SharedMemory>()) {
       ++regions_left;
       filler.add_file(shared_memory_.descriptors().at(memory->id()), *objects_.at(memory->memory_object()),
@@ -540,11 +542,20 @@ class Restore {
   bool root_cloned_ = false;
 };
 
+/// Also before a plan is made: without tasks there is none.
+void refuse_pre_dump(const CheckpointImage& image) {
+  if (image.header().pre_dump()) {
+    throw Error("this is a pre-dump: it has memory, and no tasks", 0,
+                "restore the dump that was made with it as its parent");
+  }
+}
+
 }  // namespace
 
 pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
               const RestoreCallbacks& callbacks) {
   try {
+    refuse_pre_dump(image);
     check_machine(image.header());
     const pid_t root = Restore(image, options, callbacks).run();
     return root;
@@ -555,6 +566,7 @@ pid_t restore(const CheckpointImage& image, const RestoreOptions& options,
 }
 
 std::string describe_plan(const CheckpointImage& image) {
+  refuse_pre_dump(image);
   return make_plan(tree_records(image)).describe() + DescriptorPlan(image).describe();
 }
 

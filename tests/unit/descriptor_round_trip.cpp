@@ -63,6 +63,7 @@ class MemoryWriter : public CheckpointWriter {
   }
   PageSink& pages() override { return *content; }
   void commit() override {}
+  [[nodiscard]] CheckpointName name() const override { return {}; }
   void retract() noexcept override {}
   void part() noexcept override {}
 

@@ -43,6 +43,7 @@ class Records : public CheckpointWriter {
   }
   PageSink& pages() override { return sink_; }
   void commit() override {}
+  [[nodiscard]] CheckpointName name() const override { return {}; }
   void retract() noexcept override {}
   void part() noexcept override {}
   std::vector<image::MemoryObject> objects;

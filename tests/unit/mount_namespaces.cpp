@@ -59,6 +59,7 @@ class MemoryWriter final : public CheckpointWriter {
   void add(const google::protobuf::Message& record) override { append(records_, record); }
   PageSink& pages() override { return *pages_; }
   void commit() override {}
+  [[nodiscard]] CheckpointName name() const override { return {}; }
   void retract() noexcept override {}
   void part() noexcept override {}
   [[nodiscard]] CheckpointImage image() && { return {std::move(records_), std::move(pages_)}; }

@@ -84,7 +84,10 @@ TEST(Validate, Headers) {
   EXPECT_THAT(header([](auto& h) { h.set_root_pid(5); }), HasSubstr("root task 5"));
   EXPECT_THAT(header([](auto& h) { h.set_root_pid(101); }), HasSubstr("parent 0"));
   EXPECT_THAT(header([](auto& h) { h.mutable_vdso()->set_vdso_size(1UL << 40); }), HasSubstr("vdso"));
-  EXPECT_THAT(header([](auto& h) { h.mutable_parent()->set_uuid("x"); }), HasSubstr("incremental"));
+  EXPECT_THAT(header([](auto& h) { h.mutable_parent()->set_uuid("x"); }), HasSubstr("uuid of its parent"));
+  EXPECT_THAT(header([](auto& h) { h.mutable_parent()->set_uuid("fedcba9876543210"); }),
+              HasSubstr("path of its parent"));
+  EXPECT_THAT(header([](auto& h) { h.set_pre_dump(true); }), HasSubstr("memory alone"));
   EXPECT_THAT(header([](auto& h) { h.set_monotonic_ns(1UL << 63); }), HasSubstr("clocks"));
   EXPECT_THAT(header([](auto& h) { h.set_boottime_ns(UINT64_MAX); }), HasSubstr("clocks"));
 }
@@ -194,7 +197,8 @@ TEST(Validate, MemoryObjects) {
   };
   EXPECT_THAT(object([](auto& o) { o.set_run_count(1, UINT64_MAX); }), HasSubstr("memory object 1"));
   EXPECT_THAT(object([](auto& o) { o.set_run_count(1, 1UL << 40); }), HasSubstr("no private mapping"));
-  EXPECT_THAT(object([](auto& o) { o.set_run_kind(1, image::PAGE_IN_PARENT); }), HasSubstr("incremental"));
+  EXPECT_THAT(object([](auto& o) { o.set_run_kind(1, image::PAGE_IN_PARENT); }),
+              HasSubstr("a parent that isn't named"));
   EXPECT_THAT(object([](auto& o) { o.set_run_kind(1, image::PAGE_INHERITED); }), HasSubstr("parent task"));
   EXPECT_THAT(object([](auto& o) { o.set_run_count(0, 10); }, 1), HasSubstr("parent task"));
   EXPECT_THAT(object([](auto& o) { o.mutable_blocks(1)->set_offset(4096); }), HasSubstr("overlaps"));
