@@ -1,9 +1,12 @@
 #pragma once
 
+#include <string>
+
 #include "dump/dump.h"
 #include "images-format/net.pb.h"
 #include "kernel/net_device.h"
 #include "kernel/netlink.h"
+#include "kernel/nftables_expression.h"
 
 /// The parts of a network namespace, one source file each. The calling thread is in the namespace. All throw
 /// Error, which names what can't be kept.
@@ -15,6 +18,13 @@ void collect_net_devices(netlink::Connection& connection, image::NetNamespace& r
 
 /// net_table.cpp: addresses, routes and the like.
 void collect_net_tables(netlink::Connection& connection, image::NetNamespace& record);
+
+/// net_nftables.cpp: the ruleset, also what iptables-nft made.
+void collect_nftables(image::NetNamespace& record);
+
+/// net_filter_extension.cpp: refuses a rule (`rule`: in words) with a match or target that can't be made
+/// again.
+void check_filter_extension(const std::string& rule, const nftables::Extension& extension);
 
 /// net_refusals.cpp: what nobody looks after yet.
 void refuse_other_net_state(netlink::Connection& connection);

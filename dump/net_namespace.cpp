@@ -18,6 +18,7 @@ void collect_net_namespace(image::NetNamespace& record, const DumpOptions& optio
   collect_net_devices(connection, record, options);
   refuse_other_net_state(connection);
   collect_net_tables(connection, record);
+  collect_nftables(record);
 }
 
 }  // namespace godwit

@@ -1,20 +1,23 @@
 // What a network namespace may hold besides, and nobody looks after yet.
 #include <fcntl.h>
 #include <linux/if_bridge.h>
-#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <linux/xfrm.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "dump/net.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "kernel/log.h"
 
 namespace godwit {
 
@@ -39,11 +42,6 @@ void refuse_any(int protocol, int type, const T& request,
 }
 
 void refuse_filters() {
-  refuse_any(NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE,
-             nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0}, [](const netlink::Message& message) {
-               throw refusal("nftables table {}",
-                             netlink::to_text(message.attribute(sizeof(nfgenmsg), NFTA_TABLE_NAME)));
-             });
   for (const char* name : {"ip_tables_names", "ip6_tables_names", "arp_tables_names"}) {
     const std::string path = fmt::format("/proc/thread-self/net/{}", name);
     const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -72,6 +70,35 @@ void refuse_ipsets() {
   } catch (const Error& e) {
     if (!is_missing(e, NETLINK_NETFILTER)) {
       throw;
+    }
+  }
+}
+
+/// What rules refer to by name, and other programs have made.
+void refuse_named_objects() {
+  struct Objects {
+    int subsystem;
+    std::string_view name;
+  };
+  constexpr Objects kObjects[] = {{NFNL_SUBSYS_ACCT, "an object of nfacct(8)"},
+                                  {NFNL_SUBSYS_CTNETLINK_TIMEOUT, "a time-out policy of nfct(8)"},
+                                  {NFNL_SUBSYS_CTHELPER, "a connection tracking helper in user space"}};
+  constexpr int kGetMessage = 1;  // of all of them
+  for (const Objects& objects : kObjects) {
+    refuse_any(NETLINK_NETFILTER, objects.subsystem << 8 | kGetMessage, nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0},
+               [&](const netlink::Message&) { throw refusal("{}", objects.name); });
+  }
+}
+
+/// Lists of the match "recent": who has been seen when, which nobody but the rule can say.
+void warn_of_recent_lists() {
+  const std::string directory = "/proc/thread-self/net/xt_recent";
+  std::error_code none;
+  for (const auto& file : std::filesystem::directory_iterator(directory, none)) {
+    const std::string content = read_file(file.path());
+    if (!content.empty()) {
+      log::warning("the {} entries of the list {} of recently seen addresses aren't kept",
+                   std::ranges::count(content, '\n'), file.path().filename().string());
     }
   }
 }
@@ -131,6 +158,8 @@ void refuse_other_net_state(netlink::Connection& connection) {
   refuse_multicast_groups();
   refuse_filters();
   refuse_ipsets();
+  refuse_named_objects();
+  warn_of_recent_lists();
   refuse_transformations();
   refuse_tracked_connections();
 }

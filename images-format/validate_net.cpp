@@ -1,4 +1,5 @@
 #include <linux/if_link.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "images-format/validate_index.h"
 #include "kernel/net_device.h"
 #include "kernel/next_hop.h"
+#include "kernel/nftables.h"
 #include "kernel/rtnetlink.h"
 
 namespace godwit {
@@ -32,6 +34,8 @@ constexpr uint32_t kMaxQueues = 4096;  // of rtnetlink
 constexpr size_t kMaxAttribute = 32UL << 10;
 constexpr size_t kMaxEntry = 32UL << 10;
 constexpr size_t kMaxValue = 1UL << 20;
+constexpr size_t kMaxFilterPart = 64UL << 10;
+constexpr size_t kMaxFilter = 256UL << 20;  // it is loaded by one message
 
 /// As dev_valid_name in the kernel.
 void require_name(const std::string& name, size_t most) {
@@ -154,6 +158,17 @@ void validate_entries(Table table, const google::protobuf::RepeatedPtrField<std:
   }
 }
 
+/// What the parts say is the kernel's to judge, as if nft(8) had said it.
+void validate_nftables(const google::protobuf::RepeatedPtrField<image::NetFilterPart>& parts) {
+  size_t total = 0;
+  for (const image::NetFilterPart& part : parts) {
+    total += part.payload().size();
+    require(nftables::is_part(part.type()) && part.payload().size() >= sizeof(nfgenmsg) &&
+                part.payload().size() <= kMaxFilterPart && total <= kMaxFilter,
+            "a part of an nftables ruleset, of type {} and {} bytes", part.type(), part.payload().size());
+  }
+}
+
 /// Below /proc/sys/net, and nowhere else.
 void require_setting_path(std::string_view path) {
   require(!path.empty() && path.size() < NAME_MAX && path.find('\0') == std::string_view::npos,
@@ -190,6 +205,7 @@ void validate_net(const image::NetNamespace& record) {
   validate_entries(Table::Neighbour, record.neighbours(), devices);
   validate_entries(Table::AddressLabel, record.address_labels(), devices);
   validate_entries(Table::Forwarding, record.forwarding(), devices);
+  validate_nftables(record.nftables());
   for (const image::NetSetting& setting : record.settings()) {
     require_setting_path(setting.path());
     require(setting.value().size() <= kMaxValue, "the setting {} has {} bytes", setting.path(),

@@ -1,8 +1,11 @@
 #include "kernel/netlink.h"
 
+#include <arpa/inet.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 #include "kernel/error.h"
@@ -161,7 +164,11 @@ void Connection::send(const Request& request, uint16_t flags) {
   buffer_.resize(std::max<size_t>(kBufferBytes, header.nlmsg_len));
   std::memcpy(buffer_.data(), &header, sizeof header);
   std::memcpy(buffer_.data() + sizeof header, request.payload().data(), request.payload().size());
-  if (::send(socket_.get(), buffer_.data(), header.nlmsg_len, 0) < 0) {
+  send_buffer(header.nlmsg_len);
+}
+
+void Connection::send_buffer(size_t bytes) {
+  if (::send(socket_.get(), buffer_.data(), bytes, 0) < 0) {
     throw errno_error("cannot ask netlink");
   }
 }
@@ -200,10 +207,58 @@ void Connection::dump(const Request& request, const std::function<void(const Mes
   }
 }
 
-void Connection::change(const Request& request) {
+void Connection::change(const Request& request, const std::function<void(const Message&)>& visit) {
   send(request, NLM_F_ACK);
   bool interrupted = false;
-  while (take(receive(), interrupted, [](const Message&) {})) {
+  while (take(receive(), interrupted, visit)) {
+  }
+}
+
+void Connection::change_all(std::span<const Request> requests, uint8_t subsystem,
+                            const std::function<std::string(size_t)>& name) {
+  if (requests.empty()) {
+    return;
+  }
+  buffer_.clear();
+  const auto put = [&](uint16_t type, uint16_t flags, size_t number, std::span<const std::byte> payload) {
+    const nlmsghdr header{static_cast<uint32_t>(sizeof header + payload.size()), type,
+                          static_cast<uint16_t>(NLM_F_REQUEST | flags), static_cast<uint32_t>(number), 0};
+    const auto head = std::as_bytes(std::span(&header, 1));
+    buffer_.insert(buffer_.end(), head.begin(), head.end());
+    buffer_.insert(buffer_.end(), payload.begin(), payload.end());
+    buffer_.resize(align(buffer_.size()));
+  };
+  const nfgenmsg about{AF_UNSPEC, NFNETLINK_V0, htons(subsystem)};
+  const auto frame = std::as_bytes(std::span(&about, 1));
+  // Requests have the numbers from 1. Of those that succeed only the last says so.
+  put(NFNL_MSG_BATCH_BEGIN, 0, 0, frame);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const bool last = i + 1 == requests.size();
+    put(requests[i].type(), requests[i].flags() | (last ? NLM_F_ACK : 0), i + 1, requests[i].payload());
+  }
+  put(NFNL_MSG_BATCH_END, 0, 0, frame);
+  // It must fit into one message, and the socket's usual limit is for small ones.
+  const int bytes = static_cast<int>(std::min<size_t>(buffer_.size(), INT_MAX / 4) + kBufferBytes);
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
+  send_buffer(buffer_.size());
+  buffer_.resize(std::max(kBufferBytes, buffer_.size()));
+  for (;;) {
+    auto data = receive();
+    while (data.size() >= sizeof(nlmsghdr)) {
+      const auto header = read<nlmsghdr>(data);
+      if (header.nlmsg_type != NLMSG_ERROR || header.nlmsg_len < sizeof header ||
+          header.nlmsg_len > data.size()) {
+        throw error("netlink answered with a broken message");
+      }
+      const auto number = std::min<size_t>(header.nlmsg_seq, requests.size());
+      with_context(
+          [&] { return number == 0 ? "all of it" : name(number - 1); },
+          [&] { throw_failure(header, data.subspan(sizeof header, header.nlmsg_len - sizeof header)); });
+      if (number == requests.size()) {
+        return;
+      }
+      data = data.subspan(std::min(align(header.nlmsg_len), data.size()));
+    }
   }
 }
 

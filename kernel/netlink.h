@@ -91,8 +91,14 @@ class Connection {
   /// while it was read (NLM_F_DUMP_INTR) is asked for again. Throws Error; the kernel's refusal has its errno
   /// as code, a list that doesn't come to rest EINTR.
   void dump(const Request& request, const std::function<void(const Message&)>& visit);
-  /// Has something done. Throws Error with the kernel's errno as code and its words, if it has any.
-  void change(const Request& request);
+  /// Has something done, or asks for one thing. `visit` sees what is answered. Throws Error with the kernel's
+  /// errno as code and its words, if it has any.
+  void change(
+      const Request& request, const std::function<void(const Message&)>& visit = [](const Message&) {});
+  /// Has several things done, or none of them: a batch of a subsystem of nfnetlink. `name` says in errors
+  /// which one it was.
+  void change_all(std::span<const Request> requests, uint8_t subsystem,
+                  const std::function<std::string(size_t)>& name);
 
  private:
   struct Held {
@@ -103,6 +109,7 @@ class Connection {
   /// Returns whether what is listed stood still meanwhile.
   bool list(const Request& request, std::vector<Held>& found);
   void send(const Request& request, uint16_t flags);
+  void send_buffer(size_t bytes);
   std::span<const std::byte> receive();
 
   Fd socket_;

@@ -26,6 +26,9 @@ void conclude_net_devices(netlink::Connection& connection, const image::NetNames
 /// itself and isn't there goes.
 void fill_net_tables(netlink::Connection& connection, const image::NetNamespace& record);
 
+/// net_nftables.cpp: the whole ruleset at once.
+void load_nftables(const image::NetNamespace& record);
+
 /// net_settings.cpp: those of the namespace, before there are devices; and those of the devices. A setting
 /// that this kernel doesn't have or take is named in a warning.
 void apply_common_net_settings(const image::NetNamespace& record);

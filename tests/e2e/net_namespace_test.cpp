@@ -235,7 +235,18 @@ constexpr Unkept kUnkept[] = {
      "an IPsec state"},
     {"ipsec_policy", "ip xfrm policy add src 10.0.0.1 dst 10.0.0.2 dir out", "an IPsec policy"},
     {"legacy_table", "iptables-legacy -A INPUT -s 10.0.0.1 -j DROP", "the legacy table"},
-    {"nftables", "iptables-nft -A INPUT -s 10.0.0.1 -j DROP", "nftables table filter"},
+    {"table_with_an_owner",
+     "{ echo 'add table ip o { flags owner; }'; sleep 100; } | nft -i >/dev/null 2>&1 & "
+     "until nft list tables | grep -q o; do sleep 0.01; done",
+     "nftables table ip o, which goes with the program that owns it"},
+    {"rule_by_cgroup", "iptables-nft -A INPUT -m cgroup --path / -j DROP",
+     "nftables rule in chain INPUT of table ip filter (cgroup counter immediate) by cgroup"},
+    {"accounting_object",
+     "python3 -c \"import socket, struct; s = socket.socket(16, 3, 12); s.send(struct.pack('=IHHIIBBHHH4s', "
+     "28, "
+     "0x700, 0x605, 0, 0, 0, 0, 0, 6, 1, b'x')); e = struct.unpack_from('=i', s.recv(99), 16)[0]; exit(e and "
+     "str(e))\"",
+     "an object of nfacct(8)"},
     {"dead_hop_without_ipv6",
      "ip link add va type veth peer name vb; ip link set va up; ip link set vb up; "
      "ip -6 route add 2001:db8:1::/48 nexthop via fe80::1 dev va nexthop via fe80::2 dev vb; "

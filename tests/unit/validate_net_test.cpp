@@ -1,6 +1,8 @@
 // What a network namespace in an image may say: all of it comes from whoever wrote the image.
 #include <gtest/gtest.h>
 #include <linux/if_link.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -184,6 +186,30 @@ TEST(ValidateNet, EntriesNameDevices) {
   EXPECT_EQ(route(2, 3), "");
   EXPECT_NE(route(6, 3), "");
   EXPECT_NE(route(2, 6), "");
+}
+
+TEST(ValidateNet, PartsOfARuleset) {
+  const auto part = [](uint32_t type, size_t bytes) {
+    return verdict([&](auto& space) {
+      image::NetFilterPart& made = *space.add_nftables();
+      made.set_type(type);
+      made.set_payload(std::string(bytes, 'x'));
+    });
+  };
+  EXPECT_EQ(part(NFT_MSG_NEWTABLE, sizeof(nfgenmsg)), "");
+  EXPECT_EQ(part(NFT_MSG_NEWRULE, 60 << 10), "");
+  EXPECT_NE(part(NFT_MSG_NEWRULE, 70 << 10), "");
+  EXPECT_NE(part(NFT_MSG_NEWRULE, sizeof(nfgenmsg) - 1), "");
+  EXPECT_NE(part(NFT_MSG_DELTABLE, sizeof(nfgenmsg)), "");
+  EXPECT_NE(part(65536 + NFT_MSG_NEWTABLE, sizeof(nfgenmsg)), "");
+  EXPECT_NE(verdict([](auto& space) {
+              for (int i = 0; i < (256 << 10) / 60 + 1; ++i) {
+                image::NetFilterPart& made = *space.add_nftables();
+                made.set_type(NFT_MSG_NEWRULE);
+                made.set_payload(std::string(60 << 10, 'x'));
+              }
+            }),
+            "");
 }
 
 TEST(ValidateNet, SettingsLieBelowProcSysNet) {
