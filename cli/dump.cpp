@@ -9,6 +9,7 @@
 #include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
+#include "cli/network_lock.h"
 #include "cli/progress.h"
 #include "dump/pre_dump.h"
 #include "kernel/cancel.h"
@@ -69,6 +70,7 @@ struct Flags {
   bool json = false;
   std::string compress = "none";
   std::string cgroups = "ignore";
+  std::string network_lock = "nftables";
   std::vector<std::string> external;
 };
 
@@ -83,6 +85,9 @@ void add_options(CommandLine& line, DumpOptions& options, Flags& flags) {
                        "Leave the tree stopped, as by SIGSTOP");
   line.flag("--shell-job", options.shell_job,
             "A shell started the tree: session and terminal will be those of whoever restores it");
+  line.flag("--tcp-established", options.tcp_established,
+            "Keep TCP connections; without, a tree that has some is refused");
+  add_network_lock(line, flags.network_lock);
   line.option(
       "--external", "KIND[WHAT]:NAME", flags.external,
       "Not saved: whoever restores hands it over by that name. net[INODE], ipc[...], uts[...], "
@@ -198,6 +203,7 @@ void apply(const Flags& flags, DumpOptions& options) {
   apply_rounds(flags, options);
   sort_external(flags.external, options);
   options.cgroups = manage_cgroups(flags.cgroups);
+  options.network_lock = read_network_lock(flags.network_lock);
   if (flags.compress != "none" && flags.compress != "zstd") {
     throw UsageError(fmt::format("--compress takes zstd or none, not '{}'", flags.compress));
   }

@@ -120,6 +120,15 @@ std::string unix_name(const std::string& name) {
   return " " + (name[0] == '\0' ? "@" + printable(std::string_view(name).substr(1)) : printable(name));
 }
 
+std::string connection_text(const image::InetSocket& socket) {
+  if (!socket.has_connection()) {
+    return "";
+  }
+  return fmt::format(", connected to {}, {} unread, {} unacknowledged", address_text(socket.remote_address()),
+                     format_bytes(socket.connection().receive_queue().size()),
+                     format_bytes(socket.connection().send_queue().size()));
+}
+
 void add_sockets(const CheckpointImage& image, Texts& texts) {
   for (const image::UnixSocket* socket : image.all<image::UnixSocket>()) {
     for (const image::UnixSocketEnd& end : socket->ends()) {
@@ -139,8 +148,8 @@ void add_sockets(const CheckpointImage& image, Texts& texts) {
                            : socket->type() == SOCK_DGRAM ? "UDP"
                                                           : "raw";
     texts[socket->open_file().id()] =
-        fmt::format("{} socket, {}{}", protocol, address_text(socket->local_address()),
-                    socket->listening() ? ", listening" : "");
+        fmt::format("{} socket, {}{}{}", protocol, address_text(socket->local_address()),
+                    socket->listening() ? ", listening" : "", connection_text(*socket));
   }
 }
 

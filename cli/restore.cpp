@@ -11,6 +11,7 @@
 #include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
+#include "cli/network_lock.h"
 #include "cli/progress.h"
 #include "images-format/checkpoint_reader.h"
 #include "images-format/spooled_checkpoint.h"
@@ -63,6 +64,8 @@ struct Flags {
   std::string file;
   std::string pidfile;
   std::string root;
+  std::string network_lock = "nftables";
+  bool tcp_established = false;
   std::vector<std::string> external;
   std::string cgroups = "ignore";
   std::vector<std::string> cgroup_roots;
@@ -81,6 +84,9 @@ void add_options(CommandLine& line, Flags& flags) {
       "be mounted, a FIFO, or godwit's own descriptor such as /proc/self/fd/3. veth[DEVICE]=OUT@BRIDGE: the "
       "other end of a veth pair of the tree's, made here under the name OUT, a port of BRIDGE if that is "
       "given");
+  line.flag("--tcp-established", flags.tcp_established,
+            "TCP connections go on; without, a checkpoint that has some is refused");
+  add_network_lock(line, flags.network_lock);
   line.option("--root", "DIR", flags.root,
               "The root of the tree's mounts, if it has mounts of its own; by default where it was");
   line.flag_with_word(
@@ -214,6 +220,8 @@ pid_t restore_tree(Source& source, const Flags& flags) {
   options.root = flags.root;
   options.cgroup_mode = manage_cgroups(flags.cgroups);
   options.cgroups = cgroup_roots(flags.cgroup_roots);
+  options.tcp_established = flags.tcp_established;
+  options.network_lock = read_network_lock(flags.network_lock);
   const pid_t root = restore(source.image(), options, callbacks);
   pidfile.keep();
   return root;

@@ -27,6 +27,8 @@ DumpOptions translate(const Settings& settings, const Workplace& workplace) {
   options.directory_fd = workplace.images.get();
   options.shell_job = settings.shell_job;
   options.orphan_terminals = settings.orphan_terminals;
+  options.tcp_established = settings.tcp_established;
+  options.network_lock = settings.network_lock;
   set_outside(settings, options);
   if (settings.leave_running) {
     options.after = DumpOptions::After::LeaveRunning;

@@ -94,6 +94,15 @@ void lsm_profile(Settings&, Text value) {
   }
 }
 
+/// Numbers of the RPC's enumeration, or names on the command line.
+void network_lock(Settings& settings, Text value) {
+  if (value == "3" || value == "skip") {
+    settings.network_lock = NetworkLock::Skip;
+  } else if (value != "1" && value != "iptables" && value != "2" && value != "nftables") {
+    throw error("'{}' isn't iptables, nftables or skip", value);
+  }
+}
+
 /// Flags of clone(2) in requests, names on the command line.
 void empty_namespaces(Settings& settings, Text value) {
   if (value == "net" || value == std::to_string(CLONE_NEWNET)) {
@@ -110,7 +119,6 @@ constexpr Effect kNoEffect = Effect::NoEffect;
 constexpr Effect kRefused = Effect::Refused;
 
 constexpr std::string_view kSlaves = "mounts from outside become slaves of those, as they were";
-constexpr std::string_view kNoConnections = "a tree with TCP connections is refused";
 constexpr std::string_view kNoPageServer = "pages are never sent to another machine";
 
 constexpr Option kTable[] = {
@@ -196,10 +204,16 @@ constexpr Option kTable[] = {
     {"ext_unix_sk", "ext-unix-sk", 'x', Takes::OptionalValue, kNoEffect,
      "a socket whose other end is outside is refused in any case"},
     {"unix_sk_ino", "", 0, kValue, kRefused, "a socket whose other end is outside can't be kept"},
-    {"tcp_established", "tcp-established", 0, kFlag, kNoEffect, kNoConnections},
-    {"tcp_skip_in_flight", "skip-in-flight", 0, kFlag, kNoEffect, kNoConnections},
-    {"tcp_close", "tcp-close", 0, kFlag, kNoEffect, kNoConnections},
-    {"network_lock", "network-lock", 0, kValue, kNoEffect, kNoConnections},
+    {"tcp_established", "tcp-established", 0, kFlag, kHonoured, "TCP connections are kept",
+     flag<&Settings::tcp_established>},
+    {"tcp_skip_in_flight", "skip-in-flight", 0, kFlag, kNoEffect,
+     "a tree with connections that nobody has accepted is refused"},
+    {"tcp_close", "tcp-close", 0, kFlag, kNoEffect,
+     "without tcp-established, a tree with TCP connections is refused"},
+    {"network_lock", "network-lock", 0, kValue, kHonoured,
+     "nftables, iptables (the same), or skip: how packets of TCP connections are dropped while the tree is "
+     "away",
+     network_lock},
 
     // Mounts.
     {"root", "root", 'r', kValue, kHonoured, "the root of the tree's mounts, for a restore",

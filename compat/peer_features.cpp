@@ -47,7 +47,7 @@ constexpr PeerFeature kFeatures[] = {
     {"mem_dirty_track", never},
     {"move_mount_set_group", probed<Feature::MoveMountSetGroup>},
     {"net_diag_raw", never},
-    {"network_lock_nftables", never},
+    {"network_lock_nftables", always},
     {"newifindex", always},
     {"nftables", never},
     {"nsid", never},

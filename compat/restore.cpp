@@ -51,6 +51,8 @@ pid_t run_restore(const Settings& settings, const Workplace& workplace, const No
   RestoreOptions options;
   options.sibling = settings.sibling;
   options.root = settings.root;
+  options.tcp_established = settings.tcp_established;
+  options.network_lock = settings.network_lock;
   options.cgroups = cgroup_roots(settings);
   options.external = outside_paths(settings);
   const pid_t root = restore(image, options, callbacks);

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "kernel/tcp_lock.h"
+
 namespace godwit::compat {
 
 /// MOUNTPOINT and NAME in a dump, NAME and PATH in a restore.
@@ -30,6 +32,8 @@ struct Settings {
   bool leave_stopped = false;
   bool shell_job = false;
   bool orphan_terminals = false;
+  bool tcp_established = false;
+  NetworkLock network_lock = NetworkLock::Nftables;
   std::vector<std::string> cgroup_roots;  // [CONTROLLER:]PATH
   bool notify = false;                    // the client wants notifications by RPC
   std::vector<std::string> action_scripts;

@@ -17,6 +17,7 @@
 #include "dump/file.h"
 #include "dump/namespace.h"
 #include "dump/shared_memory.h"
+#include "dump/tcp.h"
 #include "images-format/descriptor.pb.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
@@ -49,12 +50,17 @@ class Context {
  public:
   Context(FileTable& files_, SharedMemoryTable& shared_memory_, NamespaceTable& namespaces_,
           const DumpOptions& options_)
-      : files(files_), shared_memory(shared_memory_), namespaces(namespaces_), options(options_) {}
+      : files(files_),
+        shared_memory(shared_memory_),
+        namespaces(namespaces_),
+        options(options_),
+        tcp(options_) {}
 
   FileTable& files;
   SharedMemoryTable& shared_memory;
   NamespaceTable& namespaces;
   const DumpOptions& options;
+  TcpConnections tcp;
 
   /// Another descriptor, in this process, of the description. Throws Error.
   [[nodiscard]] Fd copy(const Description& description);

@@ -243,6 +243,10 @@ void DescriptorCollector::finish() {
   state_->context.forget_tasks();
 }
 
+TcpConnections& DescriptorCollector::connections() {
+  return state_->context.tcp;
+}
+
 void DescriptorCollector::write(CheckpointWriter& writer) const {
   for (const image::DescriptorTable& table : state_->context.tables) {
     writer.add(table);

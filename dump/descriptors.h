@@ -9,6 +9,7 @@
 #include "dump/file.h"
 #include "dump/namespace.h"
 #include "dump/shared_memory.h"
+#include "dump/tcp.h"
 #include "images-format/checkpoint_writer.h"
 
 namespace godwit {
@@ -30,6 +31,8 @@ class DescriptorCollector {
   /// and contents of queues. Throws Error. The tree must still stand.
   void finish();
   void write(CheckpointWriter& writer) const;
+  /// TCP connections, whose packets are dropped from `finish` on.
+  [[nodiscard]] TcpConnections& connections();
 
  private:
   struct State;

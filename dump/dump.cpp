@@ -82,6 +82,9 @@ class Dump {
     tell("write");
     write_records();
     check_cancelled();
+    if (options_.stream >= 0) {
+      keep_connections();  // whoever reads it may restore it before we hear that all is read
+    }
     writer_->commit();
     tell_complete();
     tracking_.settle(writer_->name());
@@ -100,12 +103,20 @@ class Dump {
     }
   }
 
-  void tell_complete() {
-    if (!callbacks_.complete) {
-      return;
+  void keep_connections() {
+    if (options_.after != DumpOptions::After::LeaveRunning) {
+      descriptors_.connections().keep_locked();
     }
+  }
+
+  void tell_complete() {
     try {
-      callbacks_.complete();
+      if (callbacks_.complete) {
+        callbacks_.complete();
+      }
+      if (options_.stream < 0) {
+        keep_connections();
+      }
     } catch (...) {
       writer_->retract();
       throw;
@@ -138,6 +149,9 @@ class Dump {
       }
     }
     descriptors_.finish();
+    if (options_.after == DumpOptions::After::LeaveRunning) {
+      descriptors_.connections().let_go();
+    }
   }
 
   /// Whoever restores would refuse it, when the tree is gone.
@@ -250,6 +264,7 @@ class Dump {
   }
 
   void part_with(Freezer& freezer) {
+    descriptors_.connections().part(options_.after == DumpOptions::After::Kill);
     if (options_.after == DumpOptions::After::LeaveStopped) {
       give_back_critical_sections(tasks_);
       freezer.leave_stopped();

@@ -12,6 +12,7 @@
 #include "dump/mount_options.h"
 #include "images-format/checkpoint_writer.h"
 #include "kernel/cgroup.h"
+#include "kernel/tcp_lock.h"
 
 namespace godwit {
 
@@ -53,6 +54,8 @@ struct DumpOptions {
   std::string parent;
   /// Writes are tracked from this checkpoint on, so that it can be a later one's parent.
   bool track = false;
+  bool tcp_established = false;  // TCP connections are kept; without, a tree that has some is refused
+  NetworkLock network_lock = NetworkLock::Nftables;
   WriterOptions writer;
   unsigned workers = 0;  // threads that copy memory; 0: as many as there are CPUs
 };

@@ -1,4 +1,3 @@
-#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -10,35 +9,36 @@
 #include "dump/socket_options.h"
 #include "images-format/inet_socket.pb.h"
 #include "kernel/error.h"
+#include "kernel/tcp_state.h"
 
 namespace godwit::collecting {
 
 namespace {
 
-constexpr uint8_t kClosed = 7;  // TCP_CLOSE and TCP_LISTEN of the kernel's net/tcp_states.h
-constexpr uint8_t kListening = 10;
-
 bool matches(const Description& description) {
   return description.socket_domain == AF_INET || description.socket_domain == AF_INET6;
 }
 
-tcp_info info_of(int socket, const Description& description) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
-    throw errno_error("cannot ask {} for its state", description.name());
-  }
-  return info;
+TcpState state_of(const tcp_info& info) {
+  return static_cast<TcpState>(info.tcpi_state);
 }
 
-void check_tcp(const Description& description, int socket) {
-  const tcp_info info = info_of(socket, description);
-  if (info.tcpi_state == kListening && info.tcpi_unacked > 0) {
+void check_tcp(const Description& description, int socket, const DumpOptions& options) {
+  const tcp_info info = tcp_info_of(socket);
+  const TcpState state = state_of(info);
+  if (state == TcpState::Listen && info.tcpi_unacked > 0) {
     throw refusal("{}, a listening TCP socket with connections that wait to be accepted,",
                   description.name());
   }
-  if (info.tcpi_state != kListening && (info.tcpi_state != kClosed || info.tcpi_segs_out > 0)) {
-    throw refusal("{}, a TCP connection,", description.name());
+  if (state == TcpState::Listen || (state == TcpState::Close && info.tcpi_segs_out == 0)) {
+    return;
+  }
+  if (!options.tcp_established) {
+    throw Error(fmt::format("{} is a TCP connection", description.name()), 0,
+                "--tcp-established keeps TCP connections");
+  }
+  if (state != TcpState::Established) {
+    throw refusal("{}, a TCP connection that is being opened or closed,", description.name());
   }
 }
 
@@ -55,7 +55,7 @@ void check(const Description& description, Context& context) {
   const int type = socket_option(socket.get(), SOL_SOCKET, SO_TYPE, name);
   const int protocol = socket_option(socket.get(), SOL_SOCKET, SO_PROTOCOL, name);
   if (type == SOCK_STREAM && protocol == IPPROTO_TCP) {
-    check_tcp(description, socket.get());
+    check_tcp(description, socket.get(), context.options);
   } else if (type == SOCK_DGRAM && protocol == IPPROTO_UDP) {
     check_udp(description, socket.get());
   } else {
@@ -84,7 +84,7 @@ void collect(std::span<const Description* const> descriptions, Context& context)
   SocketOptionReader options;
   MulticastGroups multicast;
   for (const Description* description : descriptions) {
-    const Fd socket = context.copy(*description);
+    Fd socket = context.copy(*description);
     const std::string name = description->name();
     auto record = std::make_unique<image::InetSocket>();
     description->fill(*record->mutable_open_file());
@@ -94,18 +94,23 @@ void collect(std::span<const Description* const> descriptions, Context& context)
     record->set_protocol(socket_option(socket.get(), SOL_SOCKET, SO_PROTOCOL, name));
     record->set_local_address(address(socket.get(), ::getsockname, *description));
     if (record->type() == SOCK_STREAM) {
-      const tcp_info info = info_of(socket.get(), *description);
-      record->set_listening(info.tcpi_state == kListening);
+      const tcp_info info = tcp_info_of(socket.get());
+      record->set_listening(state_of(info) == TcpState::Listen);
       record->set_backlog(record->listening() ? info.tcpi_sacked : 0);
-    } else {
+    }
+    if (!record->listening()) {
       record->set_remote_address(address(socket.get(), ::getpeername, *description));
     }
     options.read(socket.get(), name, *record->mutable_options());
     if (record->type() == SOCK_DGRAM) {
       multicast.read(socket.get(), record->family(), name, *record->mutable_options());
     }
+    if (record->type() == SOCK_STREAM && !record->remote_address().empty()) {
+      context.tcp.add(std::move(socket), name, *record);
+    }
     context.add(std::move(record));
   }
+  context.tcp.read(context.namespaces.net_namespace());
 }
 
 }  // namespace

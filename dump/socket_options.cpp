@@ -1,7 +1,6 @@
 #include "dump/socket_options.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include <string_view>
 
 #include "kernel/error.h"
+#include "kernel/tcp_state.h"
 
 namespace godwit {
 
@@ -55,9 +55,6 @@ constexpr auto kInternet = std::to_array<Option>({
     {IPPROTO_IP, IP_RECVORIGDSTADDR},
     {IPPROTO_IP, IP_MTU_DISCOVER},
     {IPPROTO_IP, IP_MINTTL},
-    {IPPROTO_IP, IP_MULTICAST_TTL},
-    {IPPROTO_IP, IP_MULTICAST_LOOP},
-    {IPPROTO_IP, IP_MULTICAST_ALL},
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT},
     {IPPROTO_IP, kIpLocalPortRange},
 });
@@ -65,9 +62,6 @@ constexpr auto kInternet = std::to_array<Option>({
 constexpr auto kInternet6 = std::to_array<Option>({
     {IPPROTO_IPV6, IPV6_V6ONLY},
     {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
-    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
-    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP},
-    {IPPROTO_IPV6, IPV6_MULTICAST_ALL},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER},
     {IPPROTO_IPV6, IPV6_RECVERR},
     {IPPROTO_IPV6, IPV6_RECVPKTINFO},
@@ -81,10 +75,21 @@ constexpr auto kInternet6 = std::to_array<Option>({
     {IPPROTO_IPV6, IPV6_AUTOFLOWLABEL},
 });
 
+constexpr auto kMulticast = std::to_array<Option>({
+    {IPPROTO_IP, IP_MULTICAST_TTL},
+    {IPPROTO_IP, IP_MULTICAST_LOOP},
+    {IPPROTO_IP, IP_MULTICAST_ALL},
+});
+
+constexpr auto kMulticast6 = std::to_array<Option>({
+    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
+    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP},
+    {IPPROTO_IPV6, IPV6_MULTICAST_ALL},
+});
+
 constexpr auto kTcp = std::to_array<Option>({
     {IPPROTO_TCP, TCP_NODELAY},
     {IPPROTO_TCP, TCP_CORK},
-    {IPPROTO_TCP, TCP_MAXSEG},
     {IPPROTO_TCP, TCP_KEEPIDLE},
     {IPPROTO_TCP, TCP_KEEPINTVL},
     {IPPROTO_TCP, TCP_KEEPCNT},
@@ -95,10 +100,15 @@ constexpr auto kTcp = std::to_array<Option>({
     {IPPROTO_TCP, TCP_CONGESTION},
     {IPPROTO_TCP, TCP_USER_TIMEOUT},
     {IPPROTO_TCP, TCP_FASTOPEN},
-    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
     {IPPROTO_TCP, TCP_NOTSENT_LOWAT},
     {IPPROTO_TCP, TCP_SAVE_SYN},
     {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS},
+});
+
+/// Of a connection they say what has come of them, and can't be set any more.
+constexpr auto kBeforeConnecting = std::to_array<Option>({
+    {IPPROTO_TCP, TCP_MAXSEG},
+    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
 });
 
 constexpr auto kUdp = std::to_array<Option>({
@@ -147,8 +157,9 @@ void read_different(int socket, int reference, std::span<const Option> options,
   }
 }
 
-/// The kernel grows buffers by itself; only sizes that somebody has asked for are kept.
-void read_buffers(int socket, image::SocketOptions& record) {
+/// The kernel grows buffers by itself; only sizes that somebody has asked for are kept, but of a connection
+/// all, since what is in them must fit in again.
+void read_buffers(int socket, bool connected, image::SocketOptions& record) {
   const auto locks = get(socket, {SOL_SOCKET, kBufferLock});
   int bits = kSendBufferLocked | kReceiveBufferLocked;
   if (locks) {
@@ -156,11 +167,22 @@ void read_buffers(int socket, image::SocketOptions& record) {
   }
   for (const auto& [bit, name] :
        {std::pair(kSendBufferLocked, SO_SNDBUF), std::pair(kReceiveBufferLocked, SO_RCVBUF)}) {
-    const auto size = (bits & bit) != 0 ? get(socket, {SOL_SOCKET, name}) : std::nullopt;
+    const auto size = connected || (bits & bit) != 0 ? get(socket, {SOL_SOCKET, name}) : std::nullopt;
     if (size) {
       add(record, {SOL_SOCKET, name}, size->view());
     }
   }
+  if (connected && locks) {
+    add(record, {SOL_SOCKET, kBufferLock}, locks->view());
+  }
+}
+
+bool is_tcp_connection(int socket, int type, int protocol) {
+  if (type != SOCK_STREAM || protocol != IPPROTO_TCP) {
+    return false;
+  }
+  const auto state = static_cast<TcpState>(tcp_info_of(socket).tcpi_state);
+  return state != TcpState::Close && state != TcpState::Listen;
 }
 
 void refuse_attachments(int socket, const std::string& name) {
@@ -208,14 +230,22 @@ void SocketOptionReader::read(int socket, const std::string& name, image::Socket
   record.set_uid(status.st_uid);
   record.set_gid(status.st_gid);
   refuse_attachments(socket, name);
-  read_buffers(socket, record);
+  const bool connected = is_tcp_connection(socket, type, protocol);
+  read_buffers(socket, connected, record);
   read_different(socket, usual, kAnySocket, record);
+  const bool connects = type == SOCK_STREAM;  // an accepted connection has other multicast settings than a
+                                              // new socket, which takes none
   if (domain == AF_INET || domain == AF_INET6) {
     read_different(socket, usual, kInternet, record);
-    read_different(socket, usual, type == SOCK_STREAM ? std::span<const Option>(kTcp) : kUdp, record);
+    read_different(socket, usual, connects ? std::span<const Option>(kTcp) : kUdp, record);
+    read_different(socket, usual, connects ? std::span<const Option>() : kMulticast, record);
+    if (connects && !connected) {
+      read_different(socket, usual, kBeforeConnecting, record);
+    }
   }
   if (domain == AF_INET6) {
     read_different(socket, usual, kInternet6, record);
+    read_different(socket, usual, connects ? std::span<const Option>() : kMulticast6, record);
   }
 }
 

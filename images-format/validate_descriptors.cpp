@@ -33,6 +33,9 @@ constexpr uint32_t kMaxPipeBytes = 1U << 31;     // round_pipe_size() in fs/pipe
 constexpr size_t kTermiosBytes = 44;             // struct termios2
 constexpr size_t kWindowSizeBytes = 8;           // struct winsize
 constexpr size_t kMaxOptionBytes = 4096;
+constexpr uint32_t kTcpEstablished = 1;       // the kernel's net/tcp_states.h
+constexpr size_t kMaxQueueBytes = 1UL << 30;  // half of what a socket buffer can be made
+constexpr uint32_t kMaxWindowScale = 14;      // TCP_MAX_WSCALE
 
 void validate_file(const image::File& file) {
   require_path(file.path(), "its path");
@@ -120,16 +123,40 @@ void validate_unix(const image::UnixSocket& socket, const ValidationIndex& /*ind
   }
 }
 
+void validate_address(const std::string& address, int family) {
+  const size_t size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  require(address.size() == size, "its address has {} bytes", address.size());
+  sa_family_t found = 0;
+  std::memcpy(&found, address.data(), sizeof(found));
+  require(found == family, "its address is of family {}, the socket of {}", found, family);
+}
+
+void validate_connection(const image::InetSocket& socket) {
+  const image::TcpConnection& connection = socket.connection();
+  require(socket.type() == SOCK_STREAM && socket.protocol() == IPPROTO_TCP && !socket.listening(),
+          "a connection of a socket that can have none");
+  require(!socket.local_address().empty() && !socket.remote_address().empty(),
+          "a connection without an address");
+  require(connection.state() == kTcpEstablished, "a connection in state {}", connection.state());
+  require(connection.unsent() <= connection.send_queue().size(), "{} of {} bytes haven't been sent",
+          connection.unsent(), connection.send_queue().size());
+  require(
+      connection.send_queue().size() <= kMaxQueueBytes && connection.receive_queue().size() <= kMaxQueueBytes,
+      "queues of {} and {} bytes", connection.send_queue().size(), connection.receive_queue().size());
+  require(connection.send_scale() <= kMaxWindowScale && connection.receive_scale() <= kMaxWindowScale,
+          "window scales {} and {}", connection.send_scale(), connection.receive_scale());
+  require(connection.segment_size() <= UINT16_MAX, "segments of {} bytes", connection.segment_size());
+}
+
 void validate_inet(const image::InetSocket& socket, const ValidationIndex& /*index*/) {
   require(socket.family() == AF_INET || socket.family() == AF_INET6, "address family {}", socket.family());
-  const std::string& address = socket.local_address();
-  const size_t size = socket.family() == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-  if (!address.empty()) {
-    require(address.size() == size, "its address has {} bytes", address.size());
-    sa_family_t family = 0;
-    std::memcpy(&family, address.data(), sizeof(family));
-    require(family == socket.family(), "its address is of family {}, the socket of {}", family,
-            socket.family());
+  for (const std::string& address : {socket.local_address(), socket.remote_address()}) {
+    if (!address.empty()) {
+      validate_address(address, socket.family());
+    }
+  }
+  if (socket.has_connection()) {
+    validate_connection(socket);
   }
   validate_options(socket.options());
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <optional>
 
 #include "kernel/error.h"
 
@@ -174,7 +175,10 @@ void Connection::send_buffer(size_t bytes) {
 }
 
 std::span<const std::byte> Connection::receive() {
-  const ssize_t got = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_TRUNC);
+  ssize_t got = -1;
+  do {
+    got = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_TRUNC);
+  } while (got < 0 && errno == EINTR);
   if (got <= 0) {
     throw errno_error("cannot read netlink's answer");
   }
@@ -215,7 +219,7 @@ void Connection::change(const Request& request, const std::function<void(const M
 }
 
 void Connection::change_all(std::span<const Request> requests, uint8_t subsystem,
-                            const std::function<std::string(size_t)>& name) {
+                            const std::function<std::string(size_t)>& name, uint32_t generation) {
   if (requests.empty()) {
     return;
   }
@@ -231,7 +235,12 @@ void Connection::change_all(std::span<const Request> requests, uint8_t subsystem
   const nfgenmsg about{AF_UNSPEC, NFNETLINK_V0, htons(subsystem)};
   const auto frame = std::as_bytes(std::span(&about, 1));
   // Requests have the numbers from 1. Of those that succeed only the last says so.
-  put(NFNL_MSG_BATCH_BEGIN, 0, 0, frame);
+  Request begin(NFNL_MSG_BATCH_BEGIN);
+  begin.fixed(about);
+  if (generation != 0) {
+    begin.add_u32(NFNL_BATCH_GENID, htonl(generation));
+  }
+  put(begin.type(), 0, 0, begin.payload());
   for (size_t i = 0; i < requests.size(); ++i) {
     const bool last = i + 1 == requests.size();
     put(requests[i].type(), requests[i].flags() | (last ? NLM_F_ACK : 0), i + 1, requests[i].payload());
@@ -242,7 +251,9 @@ void Connection::change_all(std::span<const Request> requests, uint8_t subsystem
   ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
   send_buffer(buffer_.size());
   buffer_.resize(std::max(kBufferBytes, buffer_.size()));
-  for (;;) {
+  // A batch that isn't even begun is answered once; otherwise the last request is answered in any case.
+  std::optional<Error> failure;
+  for (bool more = true; more;) {
     auto data = receive();
     while (data.size() >= sizeof(nlmsghdr)) {
       const auto header = read<nlmsghdr>(data);
@@ -251,14 +262,19 @@ void Connection::change_all(std::span<const Request> requests, uint8_t subsystem
         throw error("netlink answered with a broken message");
       }
       const auto number = std::min<size_t>(header.nlmsg_seq, requests.size());
-      with_context(
-          [&] { return number == 0 ? "all of it" : name(number - 1); },
-          [&] { throw_failure(header, data.subspan(sizeof header, header.nlmsg_len - sizeof header)); });
-      if (number == requests.size()) {
-        return;
+      try {
+        throw_failure(header, data.subspan(sizeof header, header.nlmsg_len - sizeof header));
+      } catch (Error& e) {
+        if (!failure) {
+          failure = e.in(number == 0 ? "all of it" : name(number - 1));
+        }
       }
+      more = more && number != 0 && number != requests.size();
       data = data.subspan(std::min(align(header.nlmsg_len), data.size()));
     }
+  }
+  if (failure) {
+    throw *failure;
   }
 }
 

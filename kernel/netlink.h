@@ -96,9 +96,9 @@ class Connection {
   void change(
       const Request& request, const std::function<void(const Message&)>& visit = [](const Message&) {});
   /// Has several things done, or none of them: a batch of a subsystem of nfnetlink. `name` says in errors
-  /// which one it was.
+  /// which one it was. `generation`: fails with ERESTART unless the subsystem is still at that; 0: any.
   void change_all(std::span<const Request> requests, uint8_t subsystem,
-                  const std::function<std::string(size_t)>& name);
+                  const std::function<std::string(size_t)>& name, uint32_t generation = 0);
 
  private:
   struct Held {

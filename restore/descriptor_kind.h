@@ -142,6 +142,11 @@ struct Kind {
   uint32_t (*file_id)(const google::protobuf::Message&) = nullptr;
   /// Null: none ever is.
   External (*external)(const google::protobuf::Message&) = nullptr;
+  /// Does what others outside the tree notice, through a copy of the descriptor in this process: last of all,
+  /// when nothing can fail any more but this. May be null. Throws Error.
+  void (*enliven)(const google::protobuf::Message&, int descriptor) = nullptr;
+  /// Whether a record needs that. Null: none does.
+  bool (*enlivens)(const google::protobuf::Message&) = nullptr;
 };
 
 /// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.

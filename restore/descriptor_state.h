@@ -13,6 +13,7 @@
 #include "images-format/file.pb.h"
 #include "images-format/file_lock.pb.h"
 #include "images-format/task.pb.h"
+#include "kernel/fd.h"
 #include "restore/bound_names.h"
 #include "restore/descriptor_kind.h"
 #include "restore/descriptors.h"
@@ -73,6 +74,13 @@ struct DescriptorPlan::State {
   std::vector<int> made;                // descriptors of this process for tasks to inherit
   std::map<std::string, int> external;  // handed over, by name
   BoundNames names;
+  /// Copies, in this process, of descriptors that need it at last.
+  struct Sleeper {
+    uint32_t id;  // of the description
+    const Unit* unit;
+    Fd descriptor;
+  };
+  std::vector<Sleeper> sleepers;
 
   State(const CheckpointImage& image, uint64_t limit);
   [[nodiscard]] std::string name(const Unit& unit) const;

@@ -11,6 +11,7 @@
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/fdinfo.h"
+#include "kernel/log.h"
 #include "kernel/pidfd.h"
 #include "parasite/native.h"
 #include "restore/descriptor_kind.h"
@@ -438,26 +439,40 @@ void DescriptorPlan::keep_bound_names() {
   state_->names.keep();
 }
 
-void DescriptorPlan::conclude(const std::function<pid_t(pid_t)>& pid_now) const {
-  const State& state = *state_;
+void DescriptorPlan::conclude(const std::function<pid_t(pid_t)>& pid_now) {
+  State& state = *state_;
   for (const auto& entry : state.descriptions) {
     const Description& description = entry.second;
     const Unit& unit = state.units[description.unit];
     const bool concludes = unit.kind->conclude != nullptr &&
                            (unit.kind->concludes == nullptr || unit.kind->concludes(*unit.record));
-    if (description.uses.empty() || (!description.file->has_owner() && !concludes)) {
+    const bool enlivens = unit.kind->enlivens != nullptr && unit.kind->enlivens(*unit.record);
+    if (description.uses.empty() || (!description.file->has_owner() && !concludes && !enlivens)) {
       continue;
     }
     const Use& use = description.uses.front();
     with_context([&] { return state.name(entry.first); },
                  [&] {
                    const Fd task = open_pidfd(pid_now(state.tables[use.table].owner));
-                   const Fd copy = copy_descriptor(task.get(), use.fd);
+                   Fd copy = copy_descriptor(task.get(), use.fd);
                    apply_signal_owner(description.file->owner(), copy.get(), pid_now);
                    if (concludes) {
                      unit.kind->conclude(*unit.record, {copy.get(), state.clocks_go_on, pid_now});
                    }
+                   if (enlivens) {
+                     state.sleepers.push_back({entry.first, &unit, std::move(copy)});
+                   }
                  });
+  }
+}
+
+void DescriptorPlan::enliven() const {
+  for (const State::Sleeper& sleeper : state_->sleepers) {
+    try {
+      sleeper.unit->kind->enliven(*sleeper.unit->record, sleeper.descriptor.get());
+    } catch (const Error& e) {
+      log::warning("{}: {}", state_->name(sleeper.id), e.what());
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "images-format/inet_socket.pb.h"
 #include "restore/descriptor_kind.h"
 #include "restore/socket_options.h"
+#include "restore/tcp.h"
 
 namespace godwit::making {
 
@@ -20,6 +21,12 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
       script.call_to_slot("make a socket", SYS_socket,
                           {record.family(), static_cast<uint32_t>(record.type()) | flags, record.protocol()});
   emit_socket_options(script, socket, record.options());
+  if (record.has_connection()) {
+    emit_connection(record, context, socket);
+    context.set_flags(socket, record.open_file(), record.open_file().flags() & O_NONBLOCK);
+    context.deliver(record.open_file(), socket);
+    return;
+  }
   if (!record.local_address().empty()) {
     // Connections of the past that wait in TIME_WAIT must not keep the port from its owner.
     const bool lend =
@@ -44,9 +51,22 @@ void make(const google::protobuf::Message& message, MakeContext& context) {
   context.deliver(record.open_file(), socket);
 }
 
+bool has_connection(const google::protobuf::Message& message) {
+  return static_cast<const image::InetSocket&>(message).has_connection();
+}
+
+void enliven(const google::protobuf::Message& message, int socket) {
+  enliven_connection(static_cast<const image::InetSocket&>(message), socket);
+}
+
 }  // namespace
 
-constinit const Kind kInetSocket{RecordType::InetSocket, "internet socket",
-                                 single_open_file<image::InetSocket>, make, nullptr};
+constinit const Kind kInetSocket{.type = RecordType::InetSocket,
+                                 .name = "internet socket",
+                                 .open_files = single_open_file<image::InetSocket>,
+                                 .make = make,
+                                 .finish = nullptr,
+                                 .enliven = enliven,
+                                 .enlivens = has_connection};
 
 }  // namespace godwit::making

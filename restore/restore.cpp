@@ -33,6 +33,7 @@
 #include "restore/pids_taken.h"
 #include "restore/region.h"
 #include "restore/shared_memory.h"
+#include "restore/tcp.h"
 #include "restore/terminals.h"
 #include "restore/time_namespace.h"
 #include "restore/tracees.h"
@@ -170,6 +171,8 @@ class Restore {
     if (first_) {
       first_->release();
     }
+    connections_->release();
+    descriptors_.enliven();
     let_go(tasks());
     return plan_.root().pid;
   }
@@ -188,6 +191,7 @@ class Restore {
       descriptors_.start_names_from(inside->take_root());
     }
     files_.emplace(image_, next);
+    connections_.emplace(image_, options_);
     descriptors_.make_shared(*files_, shared_memory_.descriptors(), files_->next_descriptor(),
                              own_descriptors.get());
     context.emplace(ScriptContext{plan_,
@@ -252,9 +256,14 @@ class Restore {
       }
       seen = events;
       check_cancelled();
-      filler.check();
       region_.check();
-      advance(filler);
+      try {
+        filler.check();
+        advance(filler);
+      } catch (const Error&) {
+        region_.check();  // a task whose script has failed takes its memory with it
+        throw;
+      }
       report("memory", filler.bytes(), total);
     }
     shared_memory_.finish(image_);
@@ -532,6 +541,7 @@ class Restore {
   OuterEnds outer_ends_;
   CgroupTree cgroup_tree_;  // goes, as the next, when nobody is in them any more
   std::optional<CgroupStay> cgroups_;
+  std::optional<TcpLocks> connections_;
   std::optional<FirstProcess> first_;  // of a tree with namespaces of its own
   PidsNow pids_;
   std::map<uint64_t, const image::MemoryObject*> objects_;

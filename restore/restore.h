@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "images-format/checkpoint_reader.h"
+#include "kernel/tcp_lock.h"
 #include "restore/cgroup.h"
 
 namespace godwit {
@@ -25,6 +26,8 @@ struct RestoreOptions {
   /// Ignore: in which the tree starts, where not in those of this process. Others: where its topmost cgroup
   /// is to be, if not where it was.
   std::vector<CgroupRoot> cgroups;
+  bool tcp_established = false;  // TCP connections go on; without, a checkpoint that has some is refused
+  NetworkLock network_lock = NetworkLock::Nftables;
 };
 
 struct RestoreProgress {

@@ -259,6 +259,29 @@ TEST(Validate, FilesAndDescriptors) {
               HasSubstr("seccomp filter 1"));
 }
 
+TEST(Validate, Connections) {
+  const auto connection = [](const std::function<void(image::InetSocket&)>& damage) {
+    return verdict<image::InetSocket>([&](image::InetSocket& socket) {
+      socket.set_listening(false);
+      socket.set_remote_address(socket.local_address());
+      socket.mutable_connection()->set_state(1);
+      damage(socket);
+    });
+  };
+  EXPECT_EQ(connection([](auto&) {}), "");
+  EXPECT_THAT(connection([](auto& s) { s.set_listening(true); }), HasSubstr("can have none"));
+  EXPECT_THAT(connection([](auto& s) { s.set_type(2); }), HasSubstr("can have none"));
+  EXPECT_THAT(connection([](auto& s) { s.clear_remote_address(); }), HasSubstr("without an address"));
+  EXPECT_THAT(connection([](auto& s) { s.set_remote_address("x"); }), HasSubstr("address has 1 bytes"));
+  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_state(99); }), HasSubstr("state 99"));
+  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_unsent(1); }), HasSubstr("1 of 0 bytes"));
+  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_send_scale(15); }), HasSubstr("scales"));
+  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_receive_scale(15); }),
+              HasSubstr("scales"));
+  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_segment_size(65536); }),
+              HasSubstr("segments"));
+}
+
 TEST(Validate, Epolls) {
   EXPECT_THAT(verdict<image::Epoll>([](auto& e) { e.mutable_watches(0)->set_open_file_id(99); }),
               HasSubstr("open file 99"));
