@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "cli/record_text.h"
 #include "kernel/error.h"
 #include "program/output.h"
 #include "runtimes/runc.h"
@@ -21,7 +22,7 @@ std::string joined(const Range& range, const Text& text) {
 }
 
 std::string line(const char* what, const std::string& value) {
-  return value.empty() ? "" : fmt::format("  {:<23}{}\n", what, value);
+  return value.empty() ? "" : fmt::format("  {:<23}{}\n", what, printable(value));
 }
 
 std::string json_object(const std::map<std::string, std::string>& map) {
@@ -36,37 +37,53 @@ std::string json_object(const std::map<std::string, std::string>& map) {
 
 void add_container_options(CommandLine& line, ContainerFlags& flags, const char* what) {
   line.option("--runc", "NAME", flags.runc, what);
+  line.option("--podman", "NAME", flags.podman, "The same with one of Podman's");
+  line.option("--docker", "NAME", flags.docker, "The same with one of Docker's");
   line.option("--runtime-root", "DIR", flags.runtime_root,
-              "Where the runtime keeps its state, as its own option --root says; of runc /run/runc");
-  line.option("--podman", "NAME", flags.podman, "Not yet; says what to do instead");
-  line.option("--docker", "NAME", flags.docker, "Not yet; says what to do instead");
+              "Where runc keeps its state (by default /run/runc), or Podman its storage, as their own option "
+              "--root says");
+  line.option("--runtime-option", "OPTION", flags.runtime_options,
+              "A global option of podman or docker, with its value in one word: "
+              "--runtime-option=--cgroup-manager=cgroupfs. May be repeated");
 }
 
 void ContainerFlags::check() const {
   if ((runc.empty() ? 0 : 1) + (podman.empty() ? 0 : 1) + (docker.empty() ? 0 : 1) > 1) {
     throw UsageError("a container has one runtime: --runc, --podman and --docker exclude each other");
   }
-  if (!runtime_root.empty() && !given()) {
-    throw UsageError("--runtime-root goes with --runc");
+  if (!runtime_root.empty() && runc.empty() && podman.empty()) {
+    throw UsageError("--runtime-root goes with --runc and --podman");
   }
-  if (!podman.empty()) {
-    throw Error(
-        "a container of Podman's can't be taken by name yet", 0,
-        fmt::format("'podman container checkpoint {0}' and 'podman container restore {0}' use godwit if "
-                    "its directory is first in PATH",
-                    podman));
+  if (!runtime_options.empty() && !managed()) {
+    throw UsageError("--runtime-option goes with --podman and --docker");
   }
-  if (!docker.empty()) {
-    throw Error(
-        "a container of Docker's can't be taken by name yet", 0,
-        fmt::format("'docker checkpoint create {} CHECKPOINT' uses godwit if dockerd was started with "
-                    "godwit's directory first in PATH",
-                    docker));
+  if (managed()) {
+    static_cast<void>(client());
   }
+}
+
+std::string ContainerFlags::name() const {
+  return runc + podman + docker;
+}
+
+const char* ContainerFlags::option() const {
+  return !podman.empty() ? "--podman" : !docker.empty() ? "--docker" : "--runc";
 }
 
 std::string ContainerFlags::root() const {
   return runtime_root.empty() ? runtimes::kRuncRoot : runtime_root;
+}
+
+runtimes::Client ContainerFlags::client() const {
+  std::vector<std::string> options = runtime_options;
+  if (!runtime_root.empty()) {
+    options.push_back("--root=" + runtime_root);
+  }
+  try {
+    return {podman.empty() ? runtimes::Manager::Docker : runtimes::Manager::Podman, std::move(options)};
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
 }
 
 void set_options(const runtimes::Container& container, DumpOptions& options) {
@@ -86,11 +103,15 @@ std::string container_text(const runtimes::Container& container) {
   for (const auto& [controller, directory] : container.cgroups) {
     cgroups.insert(directory);
   }
-  return fmt::format("{}'s container {}: task {}\n", container.runtime, container.name, container.pid) +
-         line("root", container.root) + line("bundle", container.bundle) +
+  const char* const runtime = container.runtime == "podman"   ? "Podman"
+                              : container.runtime == "docker" ? "Docker"
+                                                              : "runc";
+  return fmt::format("{}'s container {}: task {}\n", runtime, container.name, container.pid) +
+         line("id", container.id) + line("root", container.root) + line("bundle", container.bundle) +
          line("cgroups", joined(cgroups, [](const std::string& one) { return one; })) +
          line("mounts from outside",
               joined(container.external_mounts, [](const auto& mount) { return mount.first; })) +
+         line("network", container.network) +
          line("namespaces joined", joined(container.joined, [](const runtimes::JoinedNamespace& one) {
                 return one.kind + " of " + one.path;
               }));
@@ -101,12 +122,16 @@ std::string container_json(const runtimes::Container& container) {
     return fmt::format("{{\"kind\": {}, \"inode\": {}, \"path\": {}, \"name\": {}}}", json_string(one.kind),
                        one.inode, json_string(one.path), json_string(one.name));
   };
+  const auto optional = [](const char* key, const std::string& text) {
+    return text.empty() ? "" : fmt::format("\"{}\": {}, ", key, json_string(text));
+  };
   return fmt::format(
-      "{{\"runtime\": {}, \"name\": {}, \"pid\": {}, \"root\": {}, \"bundle\": {}, \"cgroups\": {}, "
+      "{{\"runtime\": {}, \"name\": {}, {}\"pid\": {}, \"root\": {}, \"bundle\": {}, {}\"cgroups\": {}, "
       "\"external_mounts\": {}, \"joined_namespaces\": [{}]}}",
-      json_string(container.runtime), json_string(container.name), container.pid, json_string(container.root),
-      json_string(container.bundle), json_object(container.cgroups), json_object(container.external_mounts),
-      joined(container.joined, space));
+      json_string(container.runtime), json_string(container.name), optional("id", container.id),
+      container.pid, json_string(container.root), json_string(container.bundle),
+      optional("network", container.network), json_object(container.cgroups),
+      json_object(container.external_mounts), joined(container.joined, space));
 }
 
 }  // namespace godwit::cli

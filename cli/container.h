@@ -1,9 +1,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cli/command_line.h"
 #include "dump/dump.h"
+#include "runtimes/client.h"
 #include "runtimes/container.h"
 
 /// Containers that are named as their runtime names them.
@@ -14,12 +16,21 @@ struct ContainerFlags {
   std::string podman;
   std::string docker;
   std::string runtime_root;
+  std::vector<std::string> runtime_options;
 
-  /// Throws UsageError if --runtime-root stands without a runtime, or there are several, Error for a runtime
-  /// whose containers can't be taken by name yet.
+  /// Throws UsageError if there are several runtimes, or options without theirs.
   void check() const;
-  [[nodiscard]] bool given() const { return !runc.empty() || !podman.empty() || !docker.empty(); }
+  [[nodiscard]] bool given() const { return !runc.empty() || managed(); }
+  /// One that is dumped and restored through its manager's client.
+  [[nodiscard]] bool managed() const { return !podman.empty() || !docker.empty(); }
+  /// Of the container; empty: none.
+  [[nodiscard]] std::string name() const;
+  /// "--podman"
+  [[nodiscard]] const char* option() const;
+  /// runc's directory.
   [[nodiscard]] std::string root() const;
+  /// Throws UsageError for options that can't be.
+  [[nodiscard]] runtimes::Client client() const;
 };
 
 /// `what`: what is done with the container, for help.

@@ -9,6 +9,7 @@
 #include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
+#include "cli/managed_container.h"
 #include "cli/network_lock.h"
 #include "cli/progress.h"
 #include "dump/pre_dump.h"
@@ -29,7 +30,10 @@ constexpr CommandText kText{
     "(-t PID | --runc NAME) (-D DIR | -o FILE) [--leave-running | --leave-stopped] [--shell-job]\n"
     "                   [--external KIND[WHAT]:NAME]... [--compress zstd|none] [--no-sync] [-v] [--json]\n"
     "                   [--parent CHECKPOINT] [--track]\n"
-    "       godwit dump --pre-dump -t PID -D DIR [--parent CHECKPOINT] [--compress zstd|none] [--no-sync]",
+    "       godwit dump --pre-dump -t PID -D DIR [--parent CHECKPOINT] [--compress zstd|none] [--no-sync]\n"
+    "       godwit dump (--podman NAME | --docker NAME) -D DIR [--leave-running] [--runtime-option "
+    "OPTION]...\n"
+    "                   [--runtime-root DIR] [--no-sync] [--json]",
     "Freezes the task PID with all its threads, its children and theirs, and writes their whole state to\n"
     "a checkpoint: the directory DIR, or the file FILE. When that is complete the tree is ended. If\n"
     "anything fails, the tree runs on as it was and there is no checkpoint.\n\n"
@@ -43,7 +47,11 @@ constexpr CommandText kText{
     "that the tree stands still for a short time only. It needs its parent to be restored, where it is now\n"
     "as seen from DIR.\n\n"
     "A container of runc's is dumped by its name, as 'runc checkpoint' would do it: what was found of it is\n"
-    "printed, and DIR is for 'godwit restore --runc'. To runc it has then ended.\n",
+    "printed, and DIR is for 'godwit restore --runc'. To runc it has then ended.\n\n"
+    "Podman and Docker dump theirs themselves, by the criu beside godwit, so that they know of it; godwit\n"
+    "puts the checkpoint at DIR. (Docker's daemon finds that criu if it was started with its directory "
+    "first\n"
+    "in PATH.) If anything fails, the container runs on.\n",
     "  godwit dump -t 4711 -D /var/tmp/redis                     save the tree of task 4711 and end it\n"
     "  godwit dump -t 4711 -D /var/tmp/redis --leave-running     save it; it runs on\n"
     "  godwit dump -t 4711 -o /var/tmp/redis.checkpoint          save it as one file\n"
@@ -53,7 +61,10 @@ constexpr CommandText kText{
     "shell\n"
     "  godwit dump --runc web -D /var/tmp/web                    a container of runc's\n"
     "  godwit dump --pre-dump -t 4711 -D /var/tmp/redis.1        save most of its memory in advance, and\n"
-    "  godwit dump -t 4711 -D /var/tmp/redis --parent /var/tmp/redis.1    the rest when it stands still"};
+    "  godwit dump -t 4711 -D /var/tmp/redis --parent /var/tmp/redis.1    the rest when it stands still\n"
+    "  godwit dump --podman web -D /var/tmp/web                  one of Podman's\n"
+    "  godwit dump --podman web -D /var/tmp/web --runtime-option=--runtime=runc\n"
+    "  godwit dump --docker web -D /var/tmp/web --leave-running  one of Docker's; it runs on"};
 
 constexpr const char* kCgroupsHelp =
     "Save the cgroups of the tree, and which thread is in which: none (without their properties), "
@@ -145,7 +156,7 @@ void apply_root(const Flags& flags, DumpOptions& options) {
     throw UsageError("-t and the name of a container exclude each other");
   }
   if (!flags.pid && !flags.container.given()) {
-    throw UsageError("-t is required, or --runc");
+    throw UsageError("-t is required, or --runc, --podman or --docker");
   }
   options.pid = flags.pid.value_or(0);
   if (flags.pid && options.pid <= 0) {
@@ -214,6 +225,9 @@ void apply(const Flags& flags, DumpOptions& options) {
   }
   options.writer.codec = flags.compress == "zstd" ? image::PageBlock::ZSTD : image::PageBlock::NONE;
   options.writer.sync = !flags.no_sync;
+  if (flags.container.managed()) {
+    check_managed_dump(flags.container, options);
+  }
 }
 
 /// What is dumped is the container that was found, and what runtimes look for stands in the checkpoint.
@@ -286,6 +300,10 @@ int run_dump(Arguments arguments) {
   apply(flags, options);
 
   note_termination_signals();
+  if (flags.container.managed()) {
+    dump_managed(flags.container, options, flags.json);
+    return kDone;
+  }
   const std::optional<runtimes::Container> container = find_container(flags, options);
   DumpReport report;
   {

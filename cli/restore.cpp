@@ -11,6 +11,7 @@
 #include "cli/cgroups.h"
 #include "cli/command_line.h"
 #include "cli/container.h"
+#include "cli/managed_container.h"
 #include "cli/network_lock.h"
 #include "cli/progress.h"
 #include "images-format/checkpoint_reader.h"
@@ -22,6 +23,7 @@
 #include "program/output.h"
 #include "program/pidfile.h"
 #include "program/root_task.h"
+#include "runtimes/managed.h"
 #include "runtimes/runc_restore.h"
 
 namespace godwit::cli {
@@ -33,7 +35,9 @@ constexpr CommandText kText{
     "(-D DIR | -i FILE) [--detach] [--pidfile FILE] [--root DIR]\n"
     "                      [--external NAME=PATH]... [--plan] [-v]\n"
     "       godwit restore --runc NAME -D DIR [--detach] [--bundle DIR] [--console-socket PATH]\n"
-    "                      [--pidfile FILE] [--runtime-root DIR]",
+    "                      [--pidfile FILE] [--runtime-root DIR]\n"
+    "       godwit restore (--podman NAME | --docker NAME) -D DIR [--runtime-option OPTION]...\n"
+    "                      [--runtime-root DIR]",
     "Brings the tree in a checkpoint back, with its pids, memory and open files, and lets it run on where "
     "it\n"
     "was frozen. The checkpoint stays and can be restored again once these pids are free. If anything fails\n"
@@ -48,13 +52,18 @@ constexpr CommandText kText{
     "exit code, or with 128 and the number of the signal that ended it. A shell job that is stopped in the\n"
     "terminal stops godwit, too, so that the shell's fg and bg go for both.\n\n"
     "With --runc it is runc that restores the container NAME, by godwit, and that has it again as if it had\n"
-    "started it. What runc still knows of a container NAME that has ended is deleted before.\n",
+    "started it. What runc still knows of a container NAME that has ended is deleted before.\n\n"
+    "With --podman and --docker it is Podman or Docker; the container that was dumped must still be known "
+    "to\n"
+    "it, and have ended. godwit returns when the container runs.\n",
     "  godwit restore -D /var/tmp/redis                               run it here\n"
     "  godwit restore -D /var/tmp/redis --detach --pidfile /run/r.pid run it in the background\n"
     "  godwit restore -i /var/tmp/redis.checkpoint                    from one file\n"
     "  zstdcat redis.checkpoint.zst | godwit restore -i -             from a stream\n"
     "  godwit restore -D /var/tmp/redis --plan                        only say what would be done\n"
-    "  godwit restore --runc web -D /var/tmp/web --detach             a container of runc's"};
+    "  godwit restore --runc web -D /var/tmp/web --detach             a container of runc's\n"
+    "  godwit restore --podman web -D /var/tmp/web                    one of Podman's\n"
+    "  godwit restore --docker web -D /var/tmp/web                    one of Docker's"};
 
 struct Flags {
   ContainerFlags container;
@@ -130,17 +139,29 @@ void check(const Flags& flags) {
     throw UsageError("runtimes take the checkpoint of a container from a directory: -D says which");
   }
   if (flags.container.given() && !(flags.external.empty() && flags.root.empty())) {
-    throw UsageError("what --external and --root say is runc's affair with --runc");
+    throw UsageError(fmt::format("what --external and --root say is the runtime's affair with {}",
+                                 flags.container.option()));
   }
   if (flags.container.given() && !(flags.cgroup_roots.empty() && flags.cgroups == "ignore")) {
-    throw UsageError("cgroups are runc's affair with --runc");
+    throw UsageError(fmt::format("cgroups are the runtime's affair with {}", flags.container.option()));
   }
-  if (!flags.container.given() && !(flags.bundle.empty() && flags.console_socket.empty())) {
+  if (flags.container.managed() && !flags.pidfile.empty()) {
+    throw UsageError(
+        fmt::format("--pidfile doesn't go with {}: the manager knows the pid", flags.container.option()));
+  }
+  check_managed_connections(flags.container, flags.tcp_established);
+  if (flags.container.runc.empty() && !(flags.bundle.empty() && flags.console_socket.empty())) {
     throw UsageError("--bundle and --console-socket go with --runc");
   }
 }
 
 int restore_container(const Flags& flags) {
+  if (flags.container.managed()) {
+    runtimes::restore_managed_container(flags.container.client(), {.name = flags.container.name(),
+                                                                   .directory = flags.directory,
+                                                                   .tcp_established = flags.tcp_established});
+    return kDone;
+  }
   return runtimes::restore_runc_container({.root = flags.container.root(),
                                            .name = flags.container.runc,
                                            .images = flags.directory,

@@ -10,7 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include "images-format/page_store.h"
 #include "images-format/partial_name.h"
 #include "kernel/error.h"
 
@@ -18,10 +17,14 @@ namespace godwit {
 
 namespace {
 
-void remove_directory(int parent, const std::string& name, int directory) {
-  ::unlinkat(directory, kMetadataFile, 0);
-  for (size_t i = 0; i < kMaxPayloadFiles; ++i) {
-    ::unlinkat(directory, payload_file(i).c_str(), 0);
+/// With all its files, of which a container's checkpoint has some that only its runtime knows.
+void remove_directory(int parent, const std::string& name, int directory) noexcept {
+  try {
+    for (const std::string& file : list_directory(directory, name)) {
+      ::unlinkat(directory, file.c_str(), 0);
+    }
+  } catch (const Error&) {
+    // It stays, and is in nobody's way.
   }
   ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
 }

@@ -19,6 +19,8 @@ class PartialDirectory final : public CheckpointDirectory {
 
   [[nodiscard]] Fd create_file(const std::string& name) override;
   [[nodiscard]] std::string path() const override { return parent_path_ + "/" + partial_name_; }
+  /// For files that come into it in another way, such as linkat(2).
+  [[nodiscard]] int get() const { return directory_.get(); }
   /// Gives it its final name. `sync`: it and its parent are on disk when this returns. Throws Error; then
   /// nothing bears the final name.
   void publish(bool sync) override;

@@ -19,4 +19,16 @@ namespace godwit::runtimes {
 /// Throws Error.
 [[nodiscard]] int wait_for_command(pid_t child);
 
+struct CommandOutput {
+  int code = 0;        // as wait_for_command() returns it
+  std::string output;  // at most kLongestOutput bytes; what a program prints beyond that isn't kept
+  std::string errors;  // likewise
+};
+inline constexpr size_t kLongestOutput = size_t{4} << 20;
+
+/// Runs a program to its end, as start_command() starts it, but with nothing to read, its output kept, and in
+/// a process group of its own: what a terminal sends to ours doesn't break off what it does. What it leaves
+/// running may keep its output open. Throws Error if it can't be executed.
+[[nodiscard]] CommandOutput run_command(std::vector<std::string> command, const std::string& first_in_path);
+
 }  // namespace godwit::runtimes

@@ -239,9 +239,8 @@ std::vector<JoinedNamespace> joined_namespaces(const RuncState& state) {
 /// Those who have runc make containers believe that theirs have ended when they are dumped behind their back.
 void refuse_others_containers(const RuncState& state) {
   if (state.manager == "libpod") {
-    throw Error(
-        fmt::format("the container is Podman's"), 0,
-        fmt::format("use 'podman container checkpoint {}', with godwit's directory first in PATH", state.id));
+    throw Error(fmt::format("the container is Podman's"), 0,
+                "use --podman, which dumps and restores it through Podman");
   }
   if (!state.manager.empty()) {
     throw error("the container is managed by {}", state.manager);
@@ -269,11 +268,13 @@ Container find_runc_container(const std::string& root, const std::string& name) 
                         check_cgroups(*state);
                         return Container{.runtime = "runc",
                                          .name = name,
+                                         .id = "",
                                          .pid = state->pid,
                                          .start_time = state->start_time,
                                          .root = state->root,
                                          .bundle = state->bundle,
                                          .cgroups = state->cgroups,
+                                         .network = "",
                                          .external_mounts = ExternalMounts(*state).find(),
                                          .joined = joined_namespaces(*state),
                                          .standard_files = state->standard_files};

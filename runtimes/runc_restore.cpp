@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "kernel/error.h"
-#include "kernel/fd.h"
 #include "program/root_task.h"
 #include "runtimes/command.h"
+#include "runtimes/criu_log.h"
 #include "runtimes/runc.h"
 
 namespace godwit::runtimes {
@@ -35,18 +35,8 @@ class WorkDirectory {
   }
   [[nodiscard]] const std::string& path() const { return path_; }
 
-  /// What went wrong, as our `criu` says in its log; empty: nothing, or it never ran.
-  [[nodiscard]] std::string failure() const {
-    constexpr std::string_view kMark = "Error (godwit): ";
-    try {
-      const std::string log = read_file(path_ + "/restore.log");
-      const size_t at = log.find(kMark);
-      return at == std::string::npos ? ""
-                                     : log.substr(at + kMark.size(), log.find('\n', at) - at - kMark.size());
-    } catch (const Error&) {
-      return "";
-    }
-  }
+  /// What went wrong; empty: nothing, or our `criu` never ran.
+  [[nodiscard]] std::string failure() const { return failure_in_log(path_ + "/restore.log"); }
 
  private:
   std::string path_;

@@ -2,82 +2,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <string>
-#include <vector>
 
-#include "tests/e2e/counting_container.h"
 #include "tests/e2e/harness.h"
-#include "tests/e2e/proc.h"
+#include "tests/e2e/podman.h"
 #include "tests/e2e/real_program.h"
 #include "tests/e2e/runtime.h"
-#include "tests/e2e/scratch_cgroup.h"
 
 namespace godwit::e2e {
 
 namespace {
-
-/// A container of busybox that counts: into its own file system, and to its output, which conmon keeps.
-class Podman : public testing::Test {
- protected:
-  void SetUp() override {
-    for (const char* program : {"/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"}) {
-      ASSERT_TRUE(have_program(program)) << program << " is needed (scripts/install-deps)";
-    }
-    const Outcome imported =
-        with_criu("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-                  "for name in sh cat mv usleep httpd; do ln -s busybox fs/bin/$name; done && tar -C fs -cf "
-                  "fs.tar . && " +
-                  podman_ + " import fs.tar counter");
-    ASSERT_TRUE(imported.ok()) << imported.words();
-  }
-
-  void start(const std::string& options = "--network none", const std::string& before_counting = "") {
-    const Outcome started =
-        podman("run -d " + options + " --cgroup-parent /" + cgroup_ +
-               " --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --name first counter /bin/sh -c '" +
-               before_counting + kCountForever + "'");
-    ASSERT_TRUE(started.ok()) << started.words();
-    ASSERT_TRUE(counts("first"));
-  }
-
-  void TearDown() override {
-    for (const char* name : {"first", "second"}) {
-      static_cast<void>(podman(std::string("rm --force --time 0 --ignore ") + name));
-    }
-    // Its storage is mounted on itself, and stays so.
-    unmount_below(state_.path());
-    remove_cgroups(cgroup_);
-  }
-
-  /// What it prints goes to a file: conmon, which stays, would hold a pipe of ours.
-  Outcome podman(const std::string& arguments) const {
-    const std::string output = state_ / "output";
-    Outcome outcome = with_criu(before_ + podman_ + " " + arguments + " >'" + output + "' 2>&1");
-    outcome.output += try_read(output).value_or("");
-    return outcome;
-  }
-
-  int count(const std::string& name) const {
-    return std::atoi(podman("exec " + name + " cat /count").output.c_str());
-  }
-  bool counts(const std::string& name) const {
-    const int before = count(name);
-    return wait_until([&] { return count(name) > before; }, 10);
-  }
-  int last_line(const std::string& name) const {
-    return std::atoi(podman("logs --tail 1 " + name).output.c_str());
-  }
-
-  std::string before_;  // of a command line
-  Reaper reaper_;
-  TemporaryDirectory state_;
-  const std::string cgroup_ = "godwit-test-" + std::to_string(::getpid());
-  const std::string podman_ = "podman --root '" + state_.path() + "/root' --network-config-dir '" +
-                              state_.path() + "/networks' --runroot '" + state_.path() + "/run' --tmpdir '" +
-                              state_.path() +
-                              "/tmp' --runtime runc --cgroup-manager cgroupfs --events-backend file";
-};
 
 TEST_F(Podman, InPlaceThreeTimes) {
   ASSERT_NO_FATAL_FAILURE(start());
