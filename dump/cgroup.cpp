@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "dump/paused_cgroup.h"
+#include "kernel/cgroup_property.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
-#include "kernel/log.h"
 #include "kernel/procfs.h"
 
 namespace godwit {
@@ -32,20 +33,17 @@ std::string lines_of(const std::string& path) {
 /// Walks through the cgroups of the tree in one hierarchy.
 class Walk {
  public:
+  struct Wanted {
+    bool properties;
+    std::string paused;  // directory of the cgroup by which the tree was paused, before it was dumped
+  };
   /// `used`: in which tasks of the tree are.
-  Walk(const std::set<std::string>& used, image::CgroupHierarchy& record) : used_(used), record_(record) {}
+  Walk(const std::set<std::string>& used, const Wanted& wanted, image::CgroupHierarchy& record)
+      : used_(used), wanted_(wanted), record_(record) {}
 
   /// The cgroup and those below it, but for those that have only others' processes in them.
   void add_tree(const std::string& directory, const std::string& path) {
-    add(directory, path);
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-      if (entry.is_directory()) {
-        names.push_back(entry.path().filename());
-      }
-    }
-    std::ranges::sort(names);
-    for (const std::string& name : names) {
+    for (const std::string& name : add(directory, path)) {
       const std::string below = joined_path(path, name);
       const std::string there = directory + "/" + name;
       if (is_of_tree(below) || !has_processes(there)) {
@@ -54,7 +52,8 @@ class Walk {
     }
   }
 
-  void add(const std::string& directory, const std::string& path) {
+  /// Returns the names of those below.
+  std::vector<std::string> add(const std::string& directory, const std::string& path) {
     if (record_.cgroups_size() == kMaxCgroups) {
       throw refusal("a tree with more than {} cgroups", kMaxCgroups);
     }
@@ -67,14 +66,64 @@ class Walk {
     record.set_mode(status.st_mode & 07777);
     record.set_uid(status.st_uid);
     record.set_gid(status.st_gid);
-    if (record_.controllers().empty() && path != "/") {
-      record.set_threaded(read_file(directory + "/cgroup.type") == "threaded\n");
+    const bool unified = record_.controllers().empty();
+    record.set_threaded(unified && read_file(directory + "/cgroup.type") == "threaded\n");
+    std::vector<std::string> below;
+    std::set<std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+      if (entry.is_directory()) {
+        below.push_back(entry.path().filename());
+      } else {
+        files.insert(entry.path().filename());
+      }
     }
+    std::ranges::sort(below);
+    for (const std::string& file : files) {
+      const CgroupProperty* property = find_cgroup_property(file, unified);
+      if (property != nullptr || is_cgroup_delegation_file(file)) {
+        add_owner(directory, file, record);
+      }
+      if (property != nullptr && wanted_.properties) {
+        add_property(directory, file, *property, record);
+      }
+    }
+    return below;
   }
 
  private:
   [[nodiscard]] bool is_of_tree(const std::string& path) const {
     return std::ranges::any_of(used_, [&](const std::string& used) { return is_below(used, path); });
+  }
+
+  static void add_owner(const std::string& directory, const std::string& file,
+                        image::CgroupDirectory& record) {
+    struct stat status {};
+    const std::string path = directory + "/" + file;
+    if (::stat(path.c_str(), &status) != 0) {
+      throw errno_error("cannot stat {}", path);
+    }
+    const bool usual = (status.st_mode & 0777) == 0644 || (status.st_mode & 0777) == 0444;
+    if (status.st_uid != 0 || status.st_gid != 0 || !usual) {
+      image::CgroupFileOwner& owner = *record.add_owners();
+      owner.set_file(file);
+      owner.set_mode(status.st_mode & 0777);
+      owner.set_uid(status.st_uid);
+      owner.set_gid(status.st_gid);
+    }
+  }
+
+  void add_property(const std::string& directory, const std::string& file, const CgroupProperty& property,
+                    image::CgroupDirectory& record) const {
+    std::optional<std::string> value = read_cgroup_property(directory, file, property);
+    if (!value) {
+      return;
+    }
+    if (property.when == CgroupProperty::When::Last && directory == wanted_.paused) {
+      value = property.form == CgroupProperty::Form::Freezer ? "FROZEN" : "1";
+    }
+    image::CgroupValue& found = *record.add_properties();
+    found.set_file(file);
+    found.set_value(*value);
   }
 
   /// Version 2 tells processes only where whole ones can be.
@@ -90,6 +139,7 @@ class Walk {
   }
 
   const std::set<std::string>& used_;
+  const Wanted& wanted_;
   image::CgroupHierarchy& record_;
 };
 
@@ -107,11 +157,7 @@ std::string cgroup_namespace_root(const std::string& path, const std::string& in
 }
 
 CgroupCollector::CgroupCollector(CgroupMode mode, pid_t root)
-    : mode_(mode), root_(lines_of(fmt::format("/proc/{}/cgroup", root))) {
-  if (mode_ != CgroupMode::Ignore && mode_ != CgroupMode::None) {
-    log::warning("the properties of cgroups aren't kept yet");
-  }
-}
+    : mode_(mode), root_(lines_of(fmt::format("/proc/{}/cgroup", root))) {}
 
 uint32_t CgroupCollector::set_of(const std::string& lines) {
   const auto next = static_cast<uint32_t>(sets_.size() + 1);
@@ -140,7 +186,7 @@ void CgroupCollector::collect(TaskState& task) {
   }
 }
 
-void CgroupCollector::collect_cgroups(const std::string& inside) {
+void CgroupCollector::collect_cgroups(const std::string& inside, const std::string& paused) {
   if (mode_ == CgroupMode::Ignore) {
     return;
   }
@@ -153,12 +199,12 @@ void CgroupCollector::collect_cgroups(const std::string& inside) {
         top = cgroup_namespace_root(cgroup.path, its.path);
       }
     }
-    collect_hierarchy(mounts, cgroup, top);
+    collect_hierarchy(mounts, cgroup, top, paused);
   }
 }
 
 void CgroupCollector::collect_hierarchy(const CgroupMounts& mounts, const Cgroup& root,
-                                        const std::string& top) {
+                                        const std::string& top, const std::string& paused) {
   std::set<std::string> used;
   for (const auto& [lines, id] : sets_) {
     for (const Cgroup& cgroup : parse_cgroups(lines)) {
@@ -170,7 +216,8 @@ void CgroupCollector::collect_hierarchy(const CgroupMounts& mounts, const Cgroup
   image::CgroupHierarchy& record = found_.emplace_back();
   record.set_controllers(root.controllers);
   record.set_top(top);
-  Walk walk(used, record);
+  const Walk::Wanted wanted{.properties = mode_ != CgroupMode::None, .paused = paused};
+  Walk walk(used, wanted, record);
   const auto directory_of = [&](const std::string& path) {
     const CgroupMounts::Place place = mounts.find({root.controllers, path});
     if (place.directory.empty()) {

@@ -26,13 +26,15 @@ class CgroupCollector {
   /// Throws Error.
   void collect(TaskState& task);
   /// The cgroups themselves, when all tasks are known. `inside`: the root task's /proc/PID/cgroup as its own
-  /// cgroup namespace shows it; empty: it has none. Throws Error that names what can't be kept.
-  void collect_cgroups(const std::string& inside);
+  /// cgroup namespace shows it; empty: it has none. `paused`: the directory of the cgroup by which the tree
+  /// was paused before it was frozen; empty: none. Throws Error that names what can't be kept.
+  void collect_cgroups(const std::string& inside, const std::string& paused);
   void write(CheckpointWriter& writer) const;
 
  private:
   uint32_t set_of(const std::string& lines);
-  void collect_hierarchy(const CgroupMounts& mounts, const Cgroup& root, const std::string& top);
+  void collect_hierarchy(const CgroupMounts& mounts, const Cgroup& root, const std::string& top,
+                         const std::string& paused);
 
   CgroupMode mode_;
   std::string root_;                      // lines of its /proc/PID/cgroup

@@ -139,7 +139,7 @@ class Dump {
         task.record.set_descriptor_table_id(descriptors_.collect(task.pid()));  // names the task itself
       }
     }
-    cgroups_.collect_cgroups(namespaces_.cgroups_inside());
+    cgroups_.collect_cgroups(namespaces_.cgroups_inside(), freezer.paused_by());
     refuse_what_cannot_be_made();
     check_cancelled();
     interview(tasks_);

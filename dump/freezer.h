@@ -45,6 +45,8 @@ class Freezer {
   [[nodiscard]] const std::vector<FrozenTask>& tasks() const { return tasks_; }
   /// Injected system calls aren't seen by seccomp filters (PTRACE_O_SUSPEND_SECCOMP).
   [[nodiscard]] bool seccomp_suspended() const { return suspend_seccomp_; }
+  /// Directory of the cgroup by which the tree was paused when it was found; empty: it wasn't.
+  [[nodiscard]] std::string paused_by() const { return paused_ ? paused_->directory() : std::string(); }
   /// CLOCK_MONOTONIC in ns when the first thread was interrupted.
   [[nodiscard]] uint64_t began_ns() const { return began_ns_; }
 

@@ -17,6 +17,7 @@ class PausedCgroup {
   explicit PausedCgroup(pid_t process);
 
   [[nodiscard]] explicit operator bool() const { return !file_.empty(); }
+  [[nodiscard]] const std::string& directory() const { return directory_; }
   /// Whether the thread is stopped by a signal besides. While it is paused by cgroups v1 PTRACE_SEIZE would
   /// wait for such a thread for good; it won't run either when it is resumed. Throws Error if the kernel
   /// doesn't tell.

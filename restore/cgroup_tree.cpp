@@ -42,17 +42,35 @@ std::string moved_path(const std::string& path, const std::string& before, const
   return is_below(path, before) ? joined_path(now, relative_to(path, before)) : path;
 }
 
-void set_owner(const std::string& directory, const image::CgroupDirectory& record) {
+void set_owner(const std::string& path, uint32_t uid, uint32_t gid, uint32_t mode) {
   struct stat status {};
-  if (::stat(directory.c_str(), &status) != 0) {
-    throw errno_error("cannot stat {}", directory);
+  if (::stat(path.c_str(), &status) != 0) {
+    throw errno_error("cannot stat {}", path);
   }
-  if ((status.st_uid != record.uid() || status.st_gid != record.gid()) &&
-      ::chown(directory.c_str(), record.uid(), record.gid()) != 0) {
-    throw errno_error("cannot give cgroup {} to user {}", directory, record.uid());
+  if ((status.st_uid != uid || status.st_gid != gid) && ::chown(path.c_str(), uid, gid) != 0) {
+    throw errno_error("cannot give {} to user {}", path, uid);
   }
-  if ((status.st_mode & 07777) != record.mode() && ::chmod(directory.c_str(), record.mode()) != 0) {
-    throw errno_error("cannot set the mode of cgroup {}", directory);
+  if ((status.st_mode & 07777) != mode && ::chmod(path.c_str(), mode) != 0) {
+    throw errno_error("cannot set the mode of {}", path);
+  }
+}
+
+/// Of a new cgroup.
+void furnish(const std::string& directory, const image::CgroupDirectory& record) {
+  set_owner(directory, record.uid(), record.gid(), record.mode());
+  if (record.threaded()) {
+    const std::string file = directory + "/cgroup.type";
+    const std::string_view type = "threaded";
+    write_all(open_file(file, O_WRONLY).get(), std::as_bytes(std::span(type)), file);
+  }
+}
+
+void set_file_owners(const std::string& directory, const image::CgroupDirectory& record) {
+  for (const image::CgroupFileOwner& owner : record.owners()) {
+    const std::string file = directory + "/" + owner.file();
+    if (::access(file.c_str(), F_OK) == 0) {
+      set_owner(file, owner.uid(), owner.gid(), owner.mode());
+    }
   }
 }
 
@@ -74,6 +92,7 @@ void CgroupTree::find_hierarchies(const CheckpointImage& image, const Plan& plan
   for (Cgroup& own : parse_cgroups(read_file("/proc/self/cgroup"))) {
     Hierarchy& hierarchy = hierarchies_.emplace_back();
     hierarchy.own = std::move(own);
+    hierarchy.late = hierarchy.own.has("devices");
     for (const auto* record : image.all<image::CgroupHierarchy>()) {
       if (is_same(hierarchy.own, record->controllers())) {
         hierarchy.top_before = record->top();
@@ -168,6 +187,7 @@ void CgroupTree::add_directories(const CheckpointImage& image) {
     if (place.directory.empty()) {
       throw error("cgroup {} of hierarchy '{}' isn't among our mounts", path, hierarchy.own.controllers);
     }
+    directory.hierarchy = &hierarchy;
     directory.directory = std::move(place.directory);
     directory.top = std::move(place.top);
   };
@@ -195,47 +215,98 @@ void CgroupTree::add_directories(const CheckpointImage& image) {
 void CgroupTree::make() {
   // A path stands before those below it.
   for (auto& [key, directory] : directories_) {
-    make(directory);
+    const bool is_entry =
+        key.second == paths_.at(0)[static_cast<size_t>(directory.hierarchy - hierarchies_.data())];
+    if (!directory.hierarchy->late || is_entry) {
+      make(directory, CgroupProperties::When::Entering);
+    }
     if (directory.used) {
       require_not_paused(directory.directory);
     }
   }
 }
 
-void CgroupTree::make(Directory& directory) {
+void CgroupTree::make(Directory& directory, CgroupProperties::When until) {
   const bool is_root = directory.directory == directory.top;
   const bool exists = ::access(directory.directory.c_str(), F_OK) == 0;
-  if (exists || is_root) {
-    if (mode_ == CgroupMode::Strict && !is_root) {
-      throw error("cgroup {} exists already", directory.directory)
-          .hint("remove it, or restore with mode full");
+  if (exists && !is_root && mode_ == CgroupMode::Strict) {
+    throw error("cgroup {} exists already", directory.directory).hint("remove it, or restore with mode full");
+  }
+  if (!exists) {
+    if (mode_ == CgroupMode::None || mode_ == CgroupMode::Props) {
+      throw error("cgroup {} doesn't exist", directory.directory).hint("make it, or restore with mode soft");
     }
+    made_.make(directory.directory, directory.top);
+  }
+  directory.done = true;
+  if (directory.record == nullptr || is_root) {
     return;
   }
-  if (mode_ == CgroupMode::None || mode_ == CgroupMode::Props) {
-    throw error("cgroup {} doesn't exist", directory.directory).hint("make it, or restore with mode soft");
+  if (!exists) {
+    furnish(directory.directory, *directory.record);
+    directory.made = true;
   }
-  directory.made = made_.make(directory.directory, directory.top);
-  if (directory.record != nullptr) {
-    set_owner(directory.directory, *directory.record);
-    if (directory.record->threaded()) {
-      const std::string file = directory.directory + "/cgroup.type";
-      const std::string_view type = "threaded";
-      write_all(open_file(file, O_WRONLY).get(), std::as_bytes(std::span(type)), file);
+  if (!exists || mode_ == CgroupMode::Props || mode_ == CgroupMode::Full) {
+    properties_.add(directory.directory, *directory.record, directory.hierarchy->own.controllers.empty(),
+                    !exists, until);
+  }
+}
+
+void CgroupTree::finish(const Plan& plan) {
+  if (mode_ == CgroupMode::Ignore) {
+    return;
+  }
+  // A list of devices can't be made while cgroups are below.
+  properties_.try_all(CgroupProperties::When::Late);
+  for (auto& [key, directory] : directories_) {
+    if (!directory.done) {
+      make(directory, CgroupProperties::When::Late);
     }
   }
+  for (size_t h = 0; h < hierarchies_.size(); ++h) {
+    if (hierarchies_[h].late) {
+      move_late(plan, h);
+    }
+  }
+  properties_.set_all();
+  for (const auto& [key, directory] : directories_) {
+    if (directory.made) {
+      set_file_owners(directory.directory, *directory.record);
+    }
+  }
+}
+
+void CgroupTree::move_late(const Plan& plan, size_t h) const {
+  const std::string& entry = paths_.at(0)[h];
+  for (size_t n = 0; n < plan.nodes.size(); ++n) {
+    if (plan.nodes[n].kind != PlannedNode::Kind::Task) {
+      continue;
+    }
+    const std::string& path = paths_.at(sets_[n])[h];
+    if (path != entry) {
+      enter(plan.nodes[n].pid, false, hierarchies_[h], path);
+    }
+    for (const image::Thread& thread : plan.nodes[n].now->threads()) {
+      const std::string& its = thread.cgroup_set() == 0 ? path : paths_.at(thread.cgroup_set())[h];
+      if (its != path) {
+        enter(thread.tid(0), true, hierarchies_[h], its);
+      }
+    }
+  }
+}
+
+void CgroupTree::enter(pid_t who, bool thread, const Hierarchy& hierarchy, const std::string& path) const {
+  const std::string& controllers = hierarchy.own.controllers;
+  const char* const file = !thread ? "cgroup.procs" : controllers.empty() ? "cgroup.threads" : "tasks";
+  move_into_cgroup(directories_.at({controllers, path}).directory, who, file);
 }
 
 void CgroupTree::move(pid_t who, uint32_t from, uint32_t to, bool thread) const {
   const Paths& before = paths_.at(from);
   const Paths& after = paths_.at(to);
   for (size_t h = 0; h < hierarchies_.size(); ++h) {
-    if (before[h] != after[h]) {
-      const Cgroup& own = hierarchies_[h].own;
-      const char* const file = !thread                   ? "cgroup.procs"
-                               : own.controllers.empty() ? "cgroup.threads"
-                                                         : "tasks";
-      move_into_cgroup(directories_.at({own.controllers, after[h]}).directory, who, file);
+    if (before[h] != after[h] && !hierarchies_[h].late) {
+      enter(who, thread, hierarchies_[h], after[h]);
     }
   }
 }

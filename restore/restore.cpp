@@ -132,6 +132,9 @@ class Restore {
     // Before anything is made that others can see, such as the name of a socket.
     check_pids_are_free(plan_);
     cgroup_tree_.make();
+    if (plan_.root_namespaces.empty()) {
+      cgroup_tree_.enable_controllers();
+    }
     cgroups_.emplace(cgroup_tree_.entry());
     if (!plan_.root_namespaces.empty()) {
       make_first_process();
@@ -160,6 +163,7 @@ class Restore {
       }
       build();
     } catch (...) {
+      cgroup_tree_.resume();
       kill_all();
       descriptors_.note_bound_names();
       throw;
@@ -226,7 +230,9 @@ class Restore {
     pids_.learn(plan_, 0, first_->pid());
     if (cgroup_tree_.moves(0)) {
       cgroup_tree_.move(0, first_->pid());
+      cgroups_->leave();  // a cgroup whose controllers are handed down has no processes
     }
+    cgroup_tree_.enable_controllers();
   }
 
   struct NodeState {
@@ -285,6 +291,7 @@ class Restore {
       apply_oom_and_core(*task, baseline_);
       set_signal_masks(*task);
     }
+    cgroup_tree_.finish(plan_);
     report("resume", total, total);
     check_cancelled();
     if (callbacks_.terminal) {
@@ -299,6 +306,7 @@ class Restore {
     if (callbacks_.barrier) {
       callbacks_.barrier(plan_.root().pid);
     }
+    cgroup_tree_.pause();
   }
 
   [[nodiscard]] std::vector<const image::Task*> tasks() const {

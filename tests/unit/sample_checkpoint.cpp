@@ -9,6 +9,7 @@
 #include <random>
 #include <string_view>
 
+#include "images-format/cgroup.pb.h"
 #include "images-format/checkpoint.pb.h"
 #include "images-format/epoll.pb.h"
 #include "images-format/eventfd.pb.h"
@@ -92,6 +93,7 @@ image::Task task(int32_t pid, int32_t parent, uint32_t mm) {
   task.set_mm_id(mm);
   task.set_descriptor_table_id(1);
   task.set_filesystem_id(1);
+  task.set_cgroup_set(1);
   task.mutable_filesystem()->set_cwd("/tmp");
   task.mutable_filesystem()->set_root("/");
   task.mutable_filesystem()->set_umask(022);
@@ -105,7 +107,9 @@ image::Task task(int32_t pid, int32_t parent, uint32_t mm) {
 
 image::Task second_task() {
   image::Task second = task(101, 100, 2);
+  second.set_cgroup_set(2);
   fill_thread(*second.add_threads(), 102, "worker");
+  second.mutable_threads(1)->set_cgroup_set(3);
   auto& seccomp = *second.mutable_threads(1)->mutable_seccomp();
   seccomp.set_mode(image::Seccomp::FILTER);
   seccomp.add_filter_ids(1);
@@ -301,6 +305,39 @@ void append_descriptors(std::vector<Record>& records) {
   append(records, table);
 }
 
+/// Of two hierarchies; the second task is in another cgroup than the root, its thread in yet another.
+void append_cgroups(std::vector<Record>& records) {
+  for (const uint32_t id : {1U, 2U, 3U}) {
+    image::CgroupSet set;
+    set.set_id(id);
+    for (const char* controllers : {"pids", ""}) {
+      image::CgroupPlace& place = *set.add_places();
+      place.set_controllers(controllers);
+      place.set_path(id == 1 ? "/sample" : id == 2 ? "/sample/inner" : "/elsewhere");
+    }
+    append(records, set);
+  }
+  for (const char* controllers : {"pids", ""}) {
+    image::CgroupHierarchy hierarchy;
+    hierarchy.set_controllers(controllers);
+    hierarchy.set_top("/sample");
+    for (const char* path : {"/sample", "/sample/inner", "/elsewhere"}) {
+      image::CgroupDirectory& cgroup = *hierarchy.add_cgroups();
+      cgroup.set_path(path);
+      cgroup.set_mode(0755);
+    }
+    image::CgroupDirectory& inner = *hierarchy.mutable_cgroups(1);
+    image::CgroupValue& limit = *inner.add_properties();
+    limit.set_file("pids.max");
+    limit.set_value("100");
+    image::CgroupFileOwner& owner = *inner.add_owners();
+    owner.set_file("cgroup.procs");
+    owner.set_uid(1000);
+    owner.set_mode(0644);
+    append(records, hierarchy);
+  }
+}
+
 }  // namespace
 
 TempDirectory::TempDirectory() {
@@ -355,6 +392,7 @@ std::vector<Record> sample_records(PageSink& sink) {
   filter.set_instructions(std::string("\x06\x00\x00\x00\x00\x00\xff\x7f", 8));
   append(records, filter);
   append_descriptors(records);
+  append_cgroups(records);
   return records;
 }
 
