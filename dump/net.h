@@ -4,9 +4,9 @@
 
 #include "dump/dump.h"
 #include "images-format/net.pb.h"
+#include "kernel/filter_extension.h"
 #include "kernel/net_device.h"
 #include "kernel/netlink.h"
-#include "kernel/nftables_expression.h"
 
 /// The parts of a network namespace, one source file each. The calling thread is in the namespace. All throw
 /// Error, which names what can't be kept.
@@ -22,9 +22,12 @@ void collect_net_tables(netlink::Connection& connection, image::NetNamespace& re
 /// net_nftables.cpp: the ruleset, also what iptables-nft made.
 void collect_nftables(image::NetNamespace& record);
 
+/// net_xtables.cpp: tables of iptables-legacy and its like.
+void collect_legacy_filters(image::NetNamespace& record);
+
 /// net_filter_extension.cpp: refuses a rule (`rule`: in words) with a match or target that can't be made
 /// again.
-void check_filter_extension(const std::string& rule, const nftables::Extension& extension);
+void check_filter_extension(const std::string& rule, const FilterExtension& extension);
 
 /// net_refusals.cpp: what nobody looks after yet.
 void refuse_other_net_state(netlink::Connection& connection);

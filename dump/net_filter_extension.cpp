@@ -6,7 +6,7 @@
 
 namespace godwit {
 
-void check_filter_extension(const std::string& rule, const nftables::Extension& extension) {
+void check_filter_extension(const std::string& rule, const FilterExtension& extension) {
   const auto byte = [&](size_t at) {
     return at < extension.settings.size() ? static_cast<uint8_t>(extension.settings[at]) : uint8_t{0};
   };

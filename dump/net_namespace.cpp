@@ -19,6 +19,7 @@ void collect_net_namespace(image::NetNamespace& record, const DumpOptions& optio
   refuse_other_net_state(connection);
   collect_net_tables(connection, record);
   collect_nftables(record);
+  collect_legacy_filters(record);
 }
 
 }  // namespace godwit

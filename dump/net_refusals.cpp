@@ -41,19 +41,6 @@ void refuse_any(int protocol, int type, const T& request,
   }
 }
 
-void refuse_filters() {
-  for (const char* name : {"ip_tables_names", "ip6_tables_names", "arp_tables_names"}) {
-    const std::string path = fmt::format("/proc/thread-self/net/{}", name);
-    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) {
-      continue;  // the module isn't there
-    }
-    if (const std::string tables = read_all(file.get(), path); !tables.empty()) {
-      throw refusal("the legacy table {} of {}", tables.substr(0, tables.find('\n')), name);
-    }
-  }
-}
-
 /// Tables of one kind per address family, which nfnetlink gives a subsystem of its own.
 void refuse_ipsets() {
   constexpr int kSubsystem = 6;    // NFNL_SUBSYS_IPSET
@@ -156,7 +143,6 @@ void refuse_other_net_state(netlink::Connection& connection) {
              [](const netlink::Message&) { throw refusal("a next hop object"); });
   refuse_queue_disciplines(connection);
   refuse_multicast_groups();
-  refuse_filters();
   refuse_ipsets();
   refuse_named_objects();
   warn_of_recent_lists();

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "images-format/net_filter.h"
 #include "images-format/net_kind.h"
 #include "images-format/validate_index.h"
 #include "kernel/net_device.h"
@@ -169,6 +170,29 @@ void validate_nftables(const google::protobuf::RepeatedPtrField<image::NetFilter
   }
 }
 
+/// The kernel checks what the entries say, and that offsets lead to them.
+void validate_legacy_filters(const google::protobuf::RepeatedPtrField<image::LegacyFilterTable>& tables) {
+  std::set<std::pair<int, std::string_view>> names;
+  for (const image::LegacyFilterTable& record : tables) {
+    require(image::LegacyFilterTable::Family_IsValid(record.family()), "a legacy table of family {}",
+            static_cast<int>(record.family()));
+    const xtables::Table table = legacy_filter(record);
+    const size_t hooks = xtables::hooks_of(table.family);
+    require(
+        xtables::is_known(table.family, table.name) && names.emplace(record.family(), record.name()).second,
+        "a legacy table of an unknown name, or one that is there twice");
+    require(table.hook_entries.size() == hooks && table.underflows.size() == hooks, "{} has {} and {} hooks",
+            xtables::describe(table), table.hook_entries.size(), table.underflows.size());
+    require(table.entries.size() <= kMaxFilter, "{} has {} bytes", xtables::describe(table),
+            table.entries.size());
+    try {
+      static_cast<void>(xtables::count(table));
+    } catch (const Error& e) {
+      throw damaged("{}", e.what());
+    }
+  }
+}
+
 /// Below /proc/sys/net, and nowhere else.
 void require_setting_path(std::string_view path) {
   require(!path.empty() && path.size() < NAME_MAX && path.find('\0') == std::string_view::npos,
@@ -206,6 +230,7 @@ void validate_net(const image::NetNamespace& record) {
   validate_entries(Table::AddressLabel, record.address_labels(), devices);
   validate_entries(Table::Forwarding, record.forwarding(), devices);
   validate_nftables(record.nftables());
+  validate_legacy_filters(record.legacy_filters());
   for (const image::NetSetting& setting : record.settings()) {
     require_setting_path(setting.path());
     require(setting.value().size() <= kMaxValue, "the setting {} has {} bytes", setting.path(),

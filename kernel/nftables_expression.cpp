@@ -66,16 +66,16 @@ std::vector<Expression> expressions_of(const Part& rule) {
   return found;
 }
 
-std::optional<Extension> extension_of(const Expression& expression) {
+std::optional<FilterExtension> extension_of(const Expression& expression) {
   if (expression.name == "match") {
-    return Extension{netlink::to_text(netlink::find(expression.data, NFTA_MATCH_NAME)),
-                     static_cast<uint8_t>(number(expression.data, NFTA_MATCH_REV)),
-                     netlink::find(expression.data, NFTA_MATCH_INFO)};
+    return FilterExtension{netlink::to_text(netlink::find(expression.data, NFTA_MATCH_NAME)),
+                           static_cast<uint8_t>(number(expression.data, NFTA_MATCH_REV)),
+                           netlink::find(expression.data, NFTA_MATCH_INFO)};
   }
   if (expression.name == "target") {
-    return Extension{netlink::to_text(netlink::find(expression.data, NFTA_TARGET_NAME)),
-                     static_cast<uint8_t>(number(expression.data, NFTA_TARGET_REV)),
-                     netlink::find(expression.data, NFTA_TARGET_INFO)};
+    return FilterExtension{netlink::to_text(netlink::find(expression.data, NFTA_TARGET_NAME)),
+                           static_cast<uint8_t>(number(expression.data, NFTA_TARGET_REV)),
+                           netlink::find(expression.data, NFTA_TARGET_INFO)};
   }
   return std::nullopt;
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernel/filter_extension.h"
 #include "kernel/nftables.h"
 
 namespace godwit::nftables {
@@ -20,15 +21,8 @@ struct Expression {
 /// Of a rule, in order; they point into it.
 [[nodiscard]] std::vector<Expression> expressions_of(const Part& rule);
 
-/// An extension of x_tables that a rule uses.
-struct Extension {
-  std::string name;  // "tcp", "MASQUERADE"
-  uint8_t revision = 0;
-  std::span<const std::byte> settings;
-};
-
 /// Empty: the expression uses none.
-[[nodiscard]] std::optional<Extension> extension_of(const Expression& expression);
+[[nodiscard]] std::optional<FilterExtension> extension_of(const Expression& expression);
 
 /// The chain that a rule's expression jumps or goes to; empty: none.
 [[nodiscard]] std::string target_of(const Expression& expression);

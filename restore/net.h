@@ -29,6 +29,9 @@ void fill_net_tables(netlink::Connection& connection, const image::NetNamespace&
 /// net_nftables.cpp: the whole ruleset at once.
 void load_nftables(const image::NetNamespace& record);
 
+/// net_xtables.cpp: tables of iptables-legacy and its like, one by one.
+void load_legacy_filters(const image::NetNamespace& record);
+
 /// net_settings.cpp: those of the namespace, before there are devices; and those of the devices. A setting
 /// that this kernel doesn't have or take is named in a warning.
 void apply_common_net_settings(const image::NetNamespace& record);

@@ -37,6 +37,7 @@ void furnish_net_namespace(const image::NetNamespace& record) {
   apply_net_device_settings(record);
   bring_net_devices_up(connection, record);
   fill_net_tables(connection, record);
+  load_legacy_filters(record);
   load_nftables(record);
   conclude_net_devices(connection, record);
 }

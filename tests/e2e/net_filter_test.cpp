@@ -154,45 +154,50 @@ table ip bound {
 }
 )";
 
-/// Through the interface of iptables, with its matches and targets, and counts.
+/// Through the interface of iptables, with its matches and targets, and counts. KIND: nft or legacy.
 constexpr const char* kIptables =
-    "iptables-nft -N MINE; iptables-nft -A INPUT -i lo -j ACCEPT -c 5 500; "
-    "iptables-nft -A INPUT -p tcp -m tcp --dport 22 --tcp-flags SYN,ACK SYN -m comment --comment hi -j MINE; "
-    "iptables-nft -A INPUT -p udp -m multiport --dports 53,5353 -j ACCEPT; "
-    "iptables-nft -A INPUT ! -p tcp -m length --length 10:20 -j DROP; "
-    "iptables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; "
-    "iptables-nft -A MINE -m limit --limit 5/min --limit-burst 7 -j RETURN; "
-    "iptables-nft -A OUTPUT -m owner --uid-owner 7 -j DROP; "
-    "iptables-nft -A INPUT -p icmp -m icmp --icmp-type 8 -m hashlimit --hashlimit-above 5/sec "
+    "iptables-KIND -N MINE; iptables-KIND -A INPUT -i lo -j ACCEPT -c 5 500; "
+    "iptables-KIND -A INPUT -p tcp -m tcp --dport 22 --tcp-flags SYN,ACK SYN -m comment --comment hi -j "
+    "MINE; "
+    "iptables-KIND -A INPUT -p udp -m multiport --dports 53,5353 -j ACCEPT; "
+    "iptables-KIND -A INPUT ! -p tcp -m length --length 10:20 -j DROP; "
+    "iptables-KIND -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; "
+    "iptables-KIND -A MINE -m limit --limit 5/min --limit-burst 7 -j RETURN; "
+    "iptables-KIND -A OUTPUT -m owner --uid-owner 7 -j DROP; "
+    "iptables-KIND -A INPUT -p icmp -m icmp --icmp-type 8 -m hashlimit --hashlimit-above 5/sec "
     "--hashlimit-name "
     "hl --hashlimit-mode srcip -j DROP; "
-    "iptables-nft -A INPUT -m recent --name rc --set -j LOG --log-prefix 'recent '; "
-    "iptables-nft -A INPUT -p tcp -m connlimit --connlimit-above 3 -j REJECT --reject-with tcp-reset; "
-    "iptables-nft -A INPUT -m statistic --mode nth --every 3 --packet 0 -j NFLOG --nflog-group 5; "
-    "iptables-nft -A INPUT -m string --string foo --algo bm -j DROP; "
-    "iptables-nft -A INPUT -m bpf --bytecode '4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0' -j DROP; "
-    "iptables-nft -A INPUT -m iprange --src-range 10.0.0.1-10.0.0.9 -m mac --mac-source 02:00:00:00:00:01 "
+    "iptables-KIND -A INPUT -m recent --name rc --set -j LOG --log-prefix 'recent '; "
+    "iptables-KIND -A INPUT -p tcp -m connlimit --connlimit-above 3 -j REJECT --reject-with tcp-reset; "
+    "iptables-KIND -A INPUT -m statistic --mode nth --every 3 --packet 0 -j NFLOG --nflog-group 5; "
+    "iptables-KIND -A INPUT -m string --string foo --algo bm -j DROP; "
+    "iptables-KIND -A INPUT -m bpf --bytecode '4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0' -j DROP; "
+    "iptables-KIND -A INPUT -m iprange --src-range 10.0.0.1-10.0.0.9 -m mac --mac-source 02:00:00:00:00:01 "
     "-m addrtype --dst-type LOCAL -j ACCEPT; "
-    "iptables-nft -A INPUT -m quota --quota 1000 -m u32 --u32 '6&0xFF=1' -m time --timestart 01:00 -j "
+    "iptables-KIND -A INPUT -m quota --quota 1000 -m u32 --u32 '6&0xFF=1' -m time --timestart 01:00 -j "
     "ACCEPT; "
-    "iptables-nft -P FORWARD DROP; "
-    "iptables-nft -t nat -A POSTROUTING -s 10.0.0.0/8 -o eth+ -j MASQUERADE; "
-    "iptables-nft -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1:8080; "
-    "iptables-nft -t nat -A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 82; "
-    "iptables-nft -t nat -A POSTROUTING -j SNAT --to-source 10.1.1.1-10.1.1.2; "
-    "iptables-nft -t mangle -A PREROUTING -j MARK --set-xmark 0x1/0xff; "
-    "iptables-nft -t mangle -A POSTROUTING -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu; "
-    "iptables-nft -t mangle -A PREROUTING -p tcp -j TPROXY --on-port 5 --on-ip 127.0.0.1; "
-    "iptables-nft -t mangle -A PREROUTING -j CONNMARK --save-mark; "
-    "iptables-nft -t mangle -A PREROUTING -j DSCP --set-dscp 5; "
-    "iptables-nft -t raw -A PREROUTING -j CT --notrack; iptables-nft -t raw -A PREROUTING -p tcp -j CT "
+    "iptables-KIND -P FORWARD DROP; "
+    "iptables-KIND -t nat -A POSTROUTING -s 10.0.0.0/8 -o eth+ -j MASQUERADE; "
+    "iptables-KIND -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1:8080; "
+    "iptables-KIND -t nat -A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 82; "
+    "iptables-KIND -t nat -A POSTROUTING -j SNAT --to-source 10.1.1.1-10.1.1.2; "
+    "iptables-KIND -t mangle -A PREROUTING -j MARK --set-xmark 0x1/0xff; "
+    "iptables-KIND -t mangle -A POSTROUTING -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu; "
+    "iptables-KIND -t mangle -A PREROUTING -p tcp -j TPROXY --on-port 5 --on-ip 127.0.0.1; "
+    "iptables-KIND -t mangle -A PREROUTING -j CONNMARK --save-mark; "
+    "iptables-KIND -t mangle -A PREROUTING -j DSCP --set-dscp 5; "
+    "iptables-KIND -t raw -A PREROUTING -j CT --notrack; iptables-KIND -t raw -A PREROUTING -p tcp -j CT "
     "--helper "
     "ftp; "
-    "ip6tables-nft -A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -m hl --hl-eq 255 -j ACCEPT; "
-    "ip6tables-nft -A INPUT -p tcp -m multiport --ports 1,2 -j REJECT; "
-    "ip6tables-nft -A INPUT -m frag --fragfirst -m rt --rt-type 0 -j DROP; "
-    "ip6tables-nft -t nat -A POSTROUTING -j MASQUERADE; "
-    "arptables-nft -A INPUT -s 10.0.0.1 -j DROP; arptables-nft -A OUTPUT -j mangle --mangle-ip-s 10.0.0.2; "
+    "ip6tables-KIND -A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -m hl --hl-eq 255 -j ACCEPT; "
+    "ip6tables-KIND -A INPUT -p tcp -m multiport --ports 1,2 -j REJECT; "
+    "ip6tables-KIND -A INPUT -m frag --fragfirst -m rt --rt-type 0 -j DROP; "
+    "ip6tables-KIND -t nat -A POSTROUTING -j MASQUERADE; "
+    "arptables-KIND -A INPUT -s 10.0.0.1 -j DROP; arptables-KIND -A OUTPUT -j mangle --mangle-ip-s "
+    "10.0.0.2; ";
+
+/// For bridges; the older form isn't in every kernel.
+constexpr const char* kEbtables =
     "ebtables-nft -A FORWARD -p IPv4 --ip-proto tcp --ip-dport 80 -j DROP; "
     "ebtables-nft -A FORWARD -p ARP --arp-op Request -j ACCEPT; "
     "ebtables-nft -A FORWARD -p ! IPv6 -s 02:00:00:00:00:01 -j mark --mark-set 5; "
@@ -200,6 +205,13 @@ constexpr const char* kIptables =
     "ebtables-nft -A FORWARD -p IPv4 --limit 5/sec -j RETURN; "
     "ebtables-nft -A FORWARD -p IPv4 --among-src 02:00:00:00:00:01=10.0.0.1 -j DROP; "
     "ebtables-nft -A FORWARD -p 802_1Q --vlan-id 5 -j DROP";
+
+std::string of_kind(std::string script, const std::string& kind) {
+  for (size_t at = script.find("KIND"); at != std::string::npos; at = script.find("KIND", at)) {
+    script.replace(at, 4, kind);
+  }
+  return script;
+}
 
 struct Filter {
   const char* name;
@@ -215,7 +227,11 @@ const Filter kFilters[] = {
     {"nftables",
      "ip link set lo up; ip link add va type veth peer name vb; ip link set va up; ip link set vb up; " +
          load(kRules)},
-    {"iptables_nft", kIptables},
+    {"iptables_nft", of_kind(kIptables, "nft") + kEbtables},
+    {"iptables_legacy", of_kind(kIptables, "legacy")},
+    {"iptables_policies",
+     "iptables-legacy -P INPUT DROP; ip6tables-legacy -t mangle -P FORWARD DROP; arptables-legacy -P OUTPUT "
+     "DROP"},
     {"many_elements",
      "{ echo 'table ip t { set s { type ipv4_addr; flags interval; elements = {'; for a in $(seq 100); do "
      "for b in "
@@ -238,7 +254,11 @@ std::vector<std::string> filters(pid_t pid) {
       pid,
       "nft -nn -j list ruleset | sed -E 's/\"(handle|expires)\": [0-9]+/\"\\1\": 0/g; s/\\}, /}\\n/g'; "
       "nft -nn list ruleset | sed -E 's/expires [0-9a-z]+//g'; "
-      "for f in iptables ip6tables; do $f-nft-save -c 2>/dev/null | grep -v '^#'; done || true");
+      "for f in iptables ip6tables; do for k in nft legacy; do $f-$k-save -c 2>/dev/null | sed '/^#/d'; "
+      "done; done; "
+      // To list one that isn't there would make it.
+      "cat /proc/self/net/ip_tables_names /proc/self/net/ip6_tables_names /proc/self/net/arp_tables_names; "
+      "grep -q . /proc/self/net/arp_tables_names && arptables-legacy -L -n -v; true");
   if (!seen.ok()) {
     throw error("cannot list the filters of {}: {}", pid, seen.words());
   }
@@ -279,32 +299,40 @@ TEST_P(NetFilter, IsAsBefore) {
 /// What a connection to a port of the loopback device comes to, and how long it takes to learn.
 std::string attempt(pid_t pid, int port) {
   const Outcome seen = run_in_net(
-      pid, fmt::format("timeout 2 bash -c '</dev/tcp/127.0.0.1/{}' 2>&1 || echo ended with $?", port));
+      pid, fmt::format("timeout 1 bash -c '</dev/tcp/127.0.0.1/{}' 2>&1 || echo ended with $?", port));
   return seen.output.find("refused") != std::string::npos          ? "refused"
          : seen.output.find("ended with 124") != std::string::npos ? "dropped"
                                                                    : seen.output;
 }
 
 TEST(NetFilterAtWork, DropsAndRejectsAndCountsAsBefore) {
-  NetWorkload workload("ip link set lo up; " +
-                       load("table inet t {\n counter c { packets 100 bytes 0 }\n"
-                            "set bad { type inet_service; flags timeout; elements = { 71 timeout 1h } }\n"
-                            "set seen { type inet_service; flags dynamic; size 9; }\n"
-                            "chain i { type filter hook input priority 0; policy accept\n"
-                            "tcp dport 70 counter name c drop\n tcp dport @bad drop\n"
-                            "tcp dport 72 add @seen { tcp dport }\n"
-                            "tcp dport 73 jump {\n drop\n }\n }\n }\n") +
-                       "iptables-nft -A INPUT -p tcp -m multiport --dports 74,75 -j DROP");
+  NetWorkload workload(
+      "ip link set lo up; " +
+      load("table inet t {\n counter c { packets 100 bytes 0 }\n"
+           "set bad { type inet_service; flags timeout; elements = { 71 timeout 1h } }\n"
+           "set seen { type inet_service; flags dynamic; size 9; }\n"
+           "chain i { type filter hook input priority 0; policy accept\n"
+           "tcp dport 70 counter name c drop\n tcp dport @bad drop\n"
+           "tcp dport 72 add @seen { tcp dport }\n"
+           "tcp dport 73 jump {\n drop\n }\n }\n }\n") +
+      "iptables-nft -A INPUT -p tcp -m multiport --dports 74,75 -j DROP; "
+      "iptables-legacy -N L; iptables-legacy -A INPUT -p tcp -m multiport --dports 76,77 -j L; "
+      "iptables-legacy -A L -p tcp --dport 76 -c 1000 9 -j DROP");
   for (int round = 0; round < 2; ++round) {
     workload.round_trip();
-    for (const int port : {70, 71, 73, 74}) {
+    for (const int port : {70, 71, 73, 74, 76}) {
       EXPECT_EQ(attempt(workload.root(), port), "dropped") << port;
     }
     EXPECT_EQ(attempt(workload.root(), 72), "refused");
+    EXPECT_EQ(attempt(workload.root(), 77), "refused");
   }
-  const Outcome seen = run_in_net(workload.root(), "nft list counter inet t c; nft list set inet t seen");
+  const Outcome seen = run_in_net(workload.root(),
+                                  "nft list counter inet t c; nft list set inet t seen; "
+                                  "iptables-legacy-save -c");
   EXPECT_EQ(seen.output.find("packets 100 "), std::string::npos) << seen.output;
   EXPECT_NE(seen.output.find("packets 10"), std::string::npos) << seen.output;
+  EXPECT_NE(seen.output.find("[100"), std::string::npos) << seen.output;
+  EXPECT_EQ(seen.output.find("[1000:9]"), std::string::npos) << seen.output;
   EXPECT_NE(seen.output.find("elements = { 72 }"), std::string::npos) << seen.output;
   EXPECT_EQ(workload.verdict(), "pass");
 }

@@ -234,7 +234,8 @@ constexpr Unkept kUnkept[] = {
      "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 7 mode transport enc 'ecb(cipher_null)' ''",
      "an IPsec state"},
     {"ipsec_policy", "ip xfrm policy add src 10.0.0.1 dst 10.0.0.2 dir out", "an IPsec policy"},
-    {"legacy_table", "iptables-legacy -A INPUT -s 10.0.0.1 -j DROP", "the legacy table"},
+    {"legacy_rule_by_cgroup", "iptables-legacy -A INPUT -m cgroup --path / -j DROP",
+     "the table filter of iptables-legacy by cgroup"},
     {"table_with_an_owner",
      "{ echo 'add table ip o { flags owner; }'; sleep 100; } | nft -i >/dev/null 2>&1 & "
      "until nft list tables | grep -q o; do sleep 0.01; done",

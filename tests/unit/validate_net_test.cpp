@@ -3,9 +3,11 @@
 #include <linux/if_link.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <cstring>
 #include <functional>
 #include <string>
 
@@ -208,6 +210,54 @@ TEST(ValidateNet, PartsOfARuleset) {
                 made.set_type(NFT_MSG_NEWRULE);
                 made.set_payload(std::string(60 << 10, 'x'));
               }
+            }),
+            "");
+}
+
+/// One entry, with a target alone.
+image::LegacyFilterTable legacy_table() {
+  image::LegacyFilterTable table;
+  table.set_family(image::LegacyFilterTable::IPV6);
+  table.set_name("mangle");
+  table.mutable_hook_entries()->Resize(5, 0);
+  table.mutable_underflows()->Resize(5, 0);
+  ip6t_entry entry{};
+  entry.target_offset = sizeof entry;
+  entry.next_offset = sizeof entry + sizeof(xt_standard_target);
+  table.set_entries(bytes(entry) + bytes(xt_standard_target{}));
+  return table;
+}
+
+TEST(ValidateNet, LegacyFilters) {
+  const auto table = [](const std::function<void(image::LegacyFilterTable&)>& damage) {
+    return verdict([&](image::NetNamespace& space) {
+      *space.add_legacy_filters() = legacy_table();
+      damage(*space.mutable_legacy_filters(0));
+    });
+  };
+  const auto entry = [&](const std::function<void(ip6t_entry&)>& damage) {
+    return table([&](auto& t) {
+      ip6t_entry made;
+      std::memcpy(&made, t.entries().data(), sizeof made);
+      damage(made);
+      t.mutable_entries()->replace(0, sizeof made, bytes(made));
+    });
+  };
+  EXPECT_EQ(table([](auto&) {}), "");
+  EXPECT_NE(table([](auto& t) { t.set_family(static_cast<image::LegacyFilterTable::Family>(3)); }), "");
+  EXPECT_NE(table([](auto& t) { t.set_name("broute"); }), "");
+  EXPECT_NE(table([](auto& t) { t.set_name(""); }), "");
+  EXPECT_NE(table([](auto& t) { t.mutable_hook_entries()->RemoveLast(); }), "");
+  EXPECT_NE(table([](auto& t) { t.add_underflows(1); }), "");
+  EXPECT_NE(table([](auto& t) { t.mutable_entries()->pop_back(); }), "");
+  EXPECT_NE(table([](auto& t) { t.mutable_entries()->append("x"); }), "");
+  EXPECT_NE(entry([](auto& e) { e.next_offset = 0; }), "");
+  EXPECT_NE(entry([](auto& e) { e.next_offset = UINT16_MAX; }), "");
+  EXPECT_NE(entry([](auto& e) { e.target_offset = 0; }), "");
+  EXPECT_NE(entry([](auto& e) { e.target_offset = e.next_offset; }), "");
+  EXPECT_NE(verdict([](auto& space) {
+              *space.add_legacy_filters() = legacy_table();
+              *space.add_legacy_filters() = legacy_table();
             }),
             "");
 }
