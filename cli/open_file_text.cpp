@@ -13,6 +13,7 @@
 #include "images-format/eventfd.pb.h"
 #include "images-format/file.pb.h"
 #include "images-format/inet_socket.pb.h"
+#include "images-format/inotify.pb.h"
 #include "images-format/memfd.pb.h"
 #include "images-format/pipe.pb.h"
 #include "images-format/regular_file.pb.h"
@@ -86,6 +87,9 @@ void add_events(const CheckpointImage& image, Texts& texts) {
       watched += fmt::format("{}{}", watched.empty() ? " " : ", ", watch.fd());
     }
     texts[epoll->open_file().id()] = "epoll, watches" + (watched.empty() ? " nothing" : watched);
+  }
+  for (const image::Inotify* inotify : image.all<image::Inotify>()) {
+    texts[inotify->open_file().id()] = fmt::format("inotify, {} watches", inotify->watches_size());
   }
   for (const image::Tty* tty : image.all<image::Tty>()) {
     texts[tty->open_file().id()] = fmt::format("terminal {}", printable(tty->path()));

@@ -97,6 +97,7 @@ extern const Kind kEventFd;
 extern const Kind kTimerFd;
 extern const Kind kSignalFd;
 extern const Kind kEpoll;
+extern const Kind kInotify;
 extern const Kind kUnixSocket;
 extern const Kind kInetSocket;
 extern const Kind kTty;
@@ -104,8 +105,8 @@ extern const Kind kMemFd;
 
 /// The registry.
 inline constexpr std::array kKinds{
-    &kMemFd,    &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd,
-    &kSignalFd, &kEpoll,       &kUnixSocket, &kInetSocket, &kTty,
+    &kMemFd, &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd, &kSignalFd,
+    &kEpoll, &kInotify,     &kUnixSocket, &kInetSocket, &kTty,
 };
 
 /// That no kind matches it, and why, where that is known.

@@ -18,7 +18,6 @@ constexpr std::string_view kNotYet = "not looked after yet";
 constexpr Refused kRefusedLinks[] = {
     {"anon_inode:[io_uring]", "io_uring", kInFlight},
     {"anon_inode:[userfaultfd]", "userfaultfd", "faults that wait for an answer can't be read"},
-    {"anon_inode:inotify", "inotify", kNotYet},
     {"anon_inode:[fanotify]", "fanotify", kNotYet},
     {"anon_inode:[pidfd]", "pidfd", kNotYet},
     {"pidfd:[", "pidfd", kNotYet},

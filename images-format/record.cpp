@@ -11,6 +11,7 @@
 #include "images-format/file.pb.h"
 #include "images-format/file_lock.pb.h"
 #include "images-format/inet_socket.pb.h"
+#include "images-format/inotify.pb.h"
 #include "images-format/memfd.pb.h"
 #include "images-format/memory.pb.h"
 #include "images-format/mm.pb.h"
@@ -67,6 +68,7 @@ constexpr std::array kKinds = {
     RecordKind{RecordType::TimerFd, "timerfds", prototype<image::TimerFd>, own_open_file<image::TimerFd>},
     RecordKind{RecordType::SignalFd, "signalfds", prototype<image::SignalFd>, own_open_file<image::SignalFd>},
     RecordKind{RecordType::Epoll, "epolls", prototype<image::Epoll>, own_open_file<image::Epoll>},
+    RecordKind{RecordType::Inotify, "inotifies", prototype<image::Inotify>, own_open_file<image::Inotify>},
     RecordKind{RecordType::UnixSocket, "unix-sockets", prototype<image::UnixSocket>,
                open_files_of_ends<image::UnixSocket>},
     RecordKind{RecordType::InetSocket, "inet-sockets", prototype<image::InetSocket>,

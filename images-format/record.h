@@ -36,6 +36,7 @@ enum class RecordType : uint32_t {
   InetSocket = 23,
   Tty = 24,
   MemFd = 25,
+  Inotify = 30,
   MountNamespace = 40,
   Superblock = 41,
   PreDumpedTask = 42,

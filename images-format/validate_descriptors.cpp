@@ -14,6 +14,7 @@
 #include "images-format/eventfd.pb.h"
 #include "images-format/file_lock.pb.h"
 #include "images-format/inet_socket.pb.h"
+#include "images-format/inotify.pb.h"
 #include "images-format/memfd.pb.h"
 #include "images-format/page_store.h"
 #include "images-format/pipe.pb.h"
@@ -101,6 +102,21 @@ void validate_epoll(const image::Epoll& epoll, const ValidationIndex& index) {
             "it watches descriptor {} twice", watch.fd());
     require(index.open_files.contains(watch.open_file_id()), "it watches open file {}, which isn't there",
             watch.open_file_id());
+  }
+}
+
+void validate_inotify(const image::Inotify& inotify, const ValidationIndex& index) {
+  // A restore counts up to each number.
+  constexpr int kHighestWatch = 1 << 20;
+  constexpr uint32_t kMask = 0xfff | 1U << 26 | 1U << 31;  // IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_ONESHOT
+  int last = 0;
+  for (const image::InotifyWatch& watch : inotify.watches()) {
+    require(watch.number() > last && watch.number() <= kHighestWatch, "watch {} is out of order or too high",
+            watch.number());
+    require((watch.mask() & ~kMask) == 0 && (watch.mask() & 0xfff) != 0, "watch {} has an impossible mask",
+            watch.number());
+    require(index.files.contains(watch.file_id()), "it watches file {}, which isn't there", watch.file_id());
+    last = watch.number();
   }
 }
 
@@ -254,6 +270,7 @@ void validate_descriptors(const std::vector<Record>& records, const ValidationIn
   validate_kind(records, index, validate_timerfd);
   validate_kind(records, index, validate_signalfd);
   validate_kind(records, index, validate_epoll);
+  validate_kind(records, index, validate_inotify);
   validate_kind(records, index, validate_unix);
   validate_kind(records, index, validate_inet);
   validate_kind(records, index, validate_tty);

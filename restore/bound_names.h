@@ -25,6 +25,8 @@ class BoundNames {
   /// The paths are those of a tree with mounts of its own.
   void start_from(TreeRoot root) { root_ = std::move(root); }
 
+  [[nodiscard]] const TreeRoot& root() const { return root_; }
+
   /// Emits the look at a socket file that has just been made. `address`: of `path` in the script.
   void emit(ScriptBuilder& script, const std::string& path, uint64_t address);
   /// Takes note of what has been made so far. The scripts of all `emit`s since the last time must lie where

@@ -12,6 +12,7 @@
 
 #include "images-format/checkpoint_reader.h"
 #include "images-format/descriptor.pb.h"
+#include "kernel/fd.h"
 #include "parasite/script_builder.h"
 #include "restore/bound_names.h"
 #include "restore/file.h"
@@ -116,6 +117,8 @@ struct ConcludeContext {
   int descriptor;     // a copy of the task's
   bool clocks_go_on;  // as MakeContext's
   const PidNow& pid_now;
+  /// An O_PATH descriptor of a file of the checkpoint, as the tree finds it. Throws Error.
+  const std::function<Fd(uint32_t)>& open_file;
 };
 
 /// A record's descriptions are handed over by whoever restores.
@@ -164,6 +167,7 @@ extern const Kind kEventFd;
 extern const Kind kTimerFd;
 extern const Kind kSignalFd;
 extern const Kind kEpoll;
+extern const Kind kInotify;
 extern const Kind kUnixSocket;
 extern const Kind kInetSocket;
 extern const Kind kTty;
@@ -171,8 +175,8 @@ extern const Kind kMemFd;
 
 /// The registry.
 inline constexpr std::array kKinds{
-    &kMemFd,    &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd,
-    &kSignalFd, &kEpoll,       &kUnixSocket, &kInetSocket, &kTty,
+    &kMemFd, &kRegularFile, &kPipe,       &kEventFd,    &kTimerFd, &kSignalFd,
+    &kEpoll, &kInotify,     &kUnixSocket, &kInetSocket, &kTty,
 };
 
 }  // namespace godwit::making

@@ -439,8 +439,11 @@ void DescriptorPlan::keep_bound_names() {
   state_->names.keep();
 }
 
-void DescriptorPlan::conclude(const std::function<pid_t(pid_t)>& pid_now) {
+void DescriptorPlan::conclude(const FileOpener& files, const std::function<pid_t(pid_t)>& pid_now) {
   State& state = *state_;
+  const std::function<Fd(uint32_t)> open_file = [&](uint32_t id) {
+    return files.open_here(id, state.names.root());
+  };
   for (const auto& entry : state.descriptions) {
     const Description& description = entry.second;
     const Unit& unit = state.units[description.unit];
@@ -457,7 +460,7 @@ void DescriptorPlan::conclude(const std::function<pid_t(pid_t)>& pid_now) {
                    Fd copy = copy_descriptor(task.get(), use.fd);
                    apply_signal_owner(description.file->owner(), copy.get(), pid_now);
                    if (concludes) {
-                     unit.kind->conclude(*unit.record, {copy.get(), state.clocks_go_on, pid_now});
+                     unit.kind->conclude(*unit.record, {copy.get(), state.clocks_go_on, pid_now, open_file});
                    }
                    if (enlivens) {
                      state.sleepers.push_back({entry.first, &unit, std::move(copy)});

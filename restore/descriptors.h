@@ -59,7 +59,7 @@ class DescriptorPlan {
   /// What the coordinator does, through copies of the tasks' descriptors, when all tasks, threads and process
   /// groups exist: who is signalled, which group is in the foreground. `pid_now`: the pid of whoever had one
   /// in the image. Throws Error.
-  void conclude(const std::function<pid_t(pid_t)>& pid_now);
+  void conclude(const FileOpener& files, const std::function<pid_t(pid_t)>& pid_now);
   /// After `conclude`: what others outside the tree notice. The tree runs in any case; what fails is a
   /// warning.
   void enliven() const;

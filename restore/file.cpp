@@ -11,6 +11,7 @@
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
+#include "kernel/mount.h"
 #include "restore/file_content.h"
 
 namespace godwit {
@@ -163,6 +164,21 @@ Slot FileOpener::open(ScriptBuilder& script, uint32_t file_id, int flags, int ow
   }
   flags &= ~O_NOFOLLOW;  // the way there is a link of /proc
   return open_again(script, ghost->second, flags, own_descriptors);
+}
+
+Fd FileOpener::open_here(uint32_t file_id, const TreeRoot& root) const {
+  const image::File& record = file(file_id);
+  if (const auto ghost = ghosts_.find(file_id); ghost != ghosts_.end()) {
+    return open_file(fmt::format("/proc/self/fd/{}", ghost->second), O_PATH);
+  }
+  if (!root.directory) {
+    return open_file(record.path(), O_PATH | O_NOFOLLOW);
+  }
+  Fd found = open_in_root(root.directory.get(), record.path());
+  if (!found) {
+    throw errno_error("cannot find {}", record.path());
+  }
+  return found;
 }
 
 const image::File& FileOpener::file(uint32_t file_id) const {

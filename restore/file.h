@@ -5,7 +5,9 @@
 
 #include "images-format/checkpoint_reader.h"
 #include "images-format/file.pb.h"
+#include "kernel/fd.h"
 #include "parasite/script_builder.h"
+#include "restore/tree_root.h"
 
 namespace godwit {
 
@@ -29,6 +31,8 @@ class FileOpener {
   /// with O_NONBLOCK besides.
   /// `own_descriptors`: /proc/self/fd as a descriptor, where that process may have no such path.
   [[nodiscard]] Slot open(ScriptBuilder& script, uint32_t file_id, int flags, int own_descriptors = -1) const;
+  /// O_PATH, in this process, which may be outside the tree's mounts. Throws Error.
+  [[nodiscard]] Fd open_here(uint32_t file_id, const TreeRoot& root) const;
   [[nodiscard]] const image::File& file(uint32_t file_id) const;
   /// One above the highest descriptor number used.
   [[nodiscard]] int next_descriptor() const { return next_descriptor_; }

@@ -275,7 +275,7 @@ class Restore {
     shared_memory_.finish(image_);
     {
       const BlockedSignals blocked;
-      descriptors_.conclude([this](pid_t in_image) { return pids_.now(plan_, in_image); });
+      descriptors_.conclude(*files_, [this](pid_t in_image) { return pids_.now(plan_, in_image); });
     }
     std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {

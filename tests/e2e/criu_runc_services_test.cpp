@@ -205,4 +205,35 @@ public class Count {
 }
 
 }  // namespace
+/// A union of layers doesn't decode file handles: what is watched is looked for.
+TEST_F(RuncService, WatchesOfFiles) {
+  ASSERT_NO_FATAL_FAILURE(
+      start("['/usr/bin/python3', '-c', r\"\"\"import ctypes, os\n"
+            "os.makedirs('/tmp/deep/er')\n"
+            "open('/tmp/deep/er/watched', 'w')\n"
+            "libc = ctypes.CDLL(None)\n"
+            "fd = libc.inotify_init()\n"
+            "libc.inotify_add_watch(fd, b'/tmp/deep/er/watched', 2)\n"
+            "libc.inotify_add_watch(fd, b'/tmp/deep', 256)\n"
+            "open('/tmp/seen', 'w')\n"
+            "while True:\n"
+            "  event = os.read(fd, 4096)\n"
+            "  with open('/tmp/seen', 'a') as seen: print(int.from_bytes(event[:4], 'little'), file=seen)\n"
+            "\"\"\"]",
+            "nobody"));
+  const auto seen = [&] { return try_read(container_.file("tmp/seen")).value_or(""); };
+  const auto write = [&](const std::string& file) {
+    return container_.exec("/bin/sh -c 'echo >>/tmp/deep/" + file + "'").ok();
+  };
+  ASSERT_TRUE(wait_until([&] { return try_read(container_.file("tmp/seen")).has_value(); }));
+  for (int round = 0; round < kRounds; ++round) {
+    ASSERT_NO_FATAL_FAILURE(checkpoint_and_restore());
+    const std::string before = seen();
+    ASSERT_TRUE(write("er/watched"));
+    EXPECT_TRUE(wait_until([&] { return seen() == before + "1\n"; }, 10)) << seen();
+    ASSERT_TRUE(write("new" + std::to_string(round)));
+    EXPECT_TRUE(wait_until([&] { return seen() == before + "1\n2\n"; }, 10)) << seen();
+  }
+}
+
 }  // namespace godwit::e2e

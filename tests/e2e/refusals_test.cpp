@@ -35,7 +35,7 @@ constexpr Refused kRefused[] = {
     {"packet", "packet socket"},
     {"raw", "internet socket of type 3"},
     {"alg", "AF_ALG"},
-    {"inotify", "inotify"},
+    {"inotify events", "with events that nobody has read"},
     {"fanotify", "fanotify"},
     {"pidfd", "pid"},
     {"namespace", "net:["},

@@ -38,6 +38,7 @@ constexpr Entry kWorkloads[] = {
     {"eventfd"},
     {"timerfd"},
     {"signalfd"},
+    {"inotify"},
     {"signal_owner"},
     {"memfd"},
     {"shared_table"},

@@ -86,7 +86,8 @@ TEST_F(DescriptorKinds, ATimerFdThatIsAboutToExpireLosesNoTick) {
   ASSERT_NE(making::kTimerFd.conclude, nullptr);
   ASSERT_TRUE(making::kTimerFd.concludes(record));
   const making::PidNow same = [](pid_t pid) { return pid; };
-  making::kTimerFd.conclude(record, {timer.get(), {}, same});
+  const std::function<Fd(uint32_t)> no_files;
+  making::kTimerFd.conclude(record, {timer.get(), {}, same, no_files});
   uint64_t ticks = 0;
   ASSERT_EQ(::read(timer.get(), &ticks, sizeof ticks), ssize_t{sizeof ticks});
   EXPECT_EQ(ticks, 6U);

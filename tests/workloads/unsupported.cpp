@@ -347,7 +347,12 @@ constexpr Thing kThings[] = {
     {"packet", [] { available(socket(AF_PACKET, SOCK_RAW, 0)); }},
     {"raw", [] { available(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)); }},
     {"alg", [] { available(socket(AF_ALG, SOCK_SEQPACKET, 0)); }},
-    {"inotify", [] { must(inotify_init(), "inotify_init"); }},
+    {"inotify events",
+     [] {
+       const int fd = static_cast<int>(must(inotify_init(), "inotify_init"));
+       must(inotify_add_watch(fd, "/proc/self/status", IN_OPEN), "a watch");
+       close(static_cast<int>(must(open("/proc/self/status", O_RDONLY), "open")));
+     }},
     {"fanotify", [] { available(fanotify_init(FAN_CLASS_NOTIF, 0)); }},
     {"pidfd", [] { must(syscall(SYS_pidfd_open, getpid(), 0), "pidfd_open"); }},
     {"namespace", [] { must(open("/proc/self/ns/net", O_RDONLY), "open"); }},
