@@ -6,16 +6,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string_view>
 #include <vector>
 
+#include "images-format/page_store.h"
 #include "images-format/partial_name.h"
 #include "kernel/error.h"
 
 namespace godwit {
 
 namespace {
+
+/// What runtimes have in the checkpoints of their containers besides.
+constexpr std::array<std::string_view, 5> kOfTheRuntime = {
+    "descriptors.json", "inventory.img", "container.json", "devshm-checkpoint.tar", "network.status"};
 
 /// With all its files, of which a container's checkpoint has some that only its runtime knows.
 void remove_directory(int parent, const std::string& name, int directory) noexcept {
@@ -31,12 +38,17 @@ void remove_directory(int parent, const std::string& name, int directory) noexce
 
 /// Removes what killed writers of `name` have left. What can't be removed stays: it is in nobody's way.
 void remove_stale(int parent, const std::string& parent_path, const std::string& name) {
+  const auto is_ours = [](const std::string& file) {
+    return file == kMetadataFile || file.starts_with("pages") ||
+           std::ranges::find(kOfTheRuntime, file) != kOfTheRuntime.end();
+  };
   for (const std::string& entry : list_directory(parent, parent_path)) {
     if (!is_partial_name(entry, name)) {
       continue;
     }
     const Fd directory(::openat(parent, entry.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) {
+    if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0 &&
+        std::ranges::all_of(list_directory(directory.get(), entry), is_ours)) {
       remove_directory(parent, entry, directory.get());
     }
   }

@@ -1,13 +1,14 @@
 #include "tests/unit/descriptor_kinds.h"
 
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <map>
@@ -44,8 +45,8 @@ TEST(DescriptorRegistries, HaveEveryRecordOfOpenFiles) {
 }
 
 TEST_F(DescriptorKinds, WhatIsNotSupportedIsRefusedByName) {
-  EXPECT_THAT(refused([] { REQUIRE(::inotify_init1(0) == 3); }),
-              ::testing::AllOf(HasSubstr("descriptor 3 of task"), HasSubstr("anon_inode:inotify")));
+  EXPECT_THAT(refused([] { REQUIRE(::syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY) == 3); }),
+              ::testing::AllOf(HasSubstr("descriptor 3 of task"), HasSubstr("anon_inode:[userfaultfd]")));
   EXPECT_THAT(refused([] { REQUIRE(::open("/proc/self/status", O_RDONLY) == 3); }), HasSubstr("/status"));
   EXPECT_THAT(refused([] {
                 REQUIRE(::epoll_create1(0) == 3 && ::eventfd(0, 0) == 4);
