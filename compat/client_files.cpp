@@ -9,6 +9,7 @@
 
 #include "compat/stats.pb.h"
 #include "images-format/memory.pb.h"
+#include "images-format/parent.h"
 #include "images-format/partial_directory.h"
 #include "kernel/error.h"
 #include "kernel/fd.h"
@@ -71,8 +72,8 @@ stats::DumpStats dump_stats(const DumpReport& report) {
   stats.set_frozen_time(microseconds(report.frozen_ns));
   stats.set_memdump_time(microseconds(report.memory_ns));
   stats.set_memwrite_time(microseconds(report.memory_ns));
-  stats.set_pages_scanned(report.pages + report.zero_pages + report.inherited_pages);
-  stats.set_pages_skipped_parent(0);
+  stats.set_pages_scanned(report.pages + report.zero_pages + report.inherited_pages + report.in_parent_pages);
+  stats.set_pages_skipped_parent(report.in_parent_pages);
   stats.set_pages_written(report.pages);
   stats.set_pages_lazy(0);
   return stats;
@@ -82,7 +83,7 @@ stats::RestoreStats restore_stats(const CheckpointImage& image, const RestoreTim
   uint64_t inherited = 0;
   uint64_t present = 0;
   for (const image::MemoryObject* object : image.all<image::MemoryObject>()) {
-    for (const PageRun& run : decode_runs(*object)) {
+    for (const PageRun& run : runs_with_parents(image, *object)) {
       present += run.kind == image::PAGE_PRESENT ? run.count : 0;
       inherited += run.kind == image::PAGE_INHERITED ? run.count : 0;
     }
@@ -151,9 +152,9 @@ void print_dump_stats(const DumpReport& report) {
   const stats::DumpStats stats = dump_stats(report);
   print_out(
       fmt::format("Freezing time: {} us\nFrozen time: {} us\nMemory dump time: {} us\n"
-                  "Pages scanned: {}\nPages written: {}\n",
+                  "Pages scanned: {}\nPages skipped from parent: {}\nPages written: {}\n",
                   stats.freezing_time(), stats.frozen_time(), stats.memdump_time(), stats.pages_scanned(),
-                  stats.pages_written()));
+                  stats.pages_skipped_parent(), stats.pages_written()));
 }
 
 void print_restore_stats(const CheckpointImage& image, const RestoreTimes& times) {

@@ -6,6 +6,7 @@
 #include "compat/client_files.h"
 #include "compat/operations.h"
 #include "compat/outside.h"
+#include "dump/pre_dump.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
 
@@ -25,6 +26,8 @@ DumpOptions translate(const Settings& settings, const Workplace& workplace) {
   options.pid = settings.pid;
   options.directory = workplace.images_path;
   options.directory_fd = workplace.images.get();
+  options.parent = settings.parent;
+  options.track = settings.track_mem && (settings.leave_running || settings.leave_stopped);
   options.shell_job = settings.shell_job;
   options.orphan_terminals = settings.orphan_terminals;
   options.tcp_established = settings.tcp_established;
@@ -63,6 +66,15 @@ class NetworkLock {
   bool locked_ = false;
 };
 
+void tell_statistics(const Settings& settings, const DumpReport& report) {
+  at_last([&] { write_dump_stats(report); });
+  if (settings.display_stats) {
+    at_last([&] { print_dump_stats(report); });
+  }
+  log::info("dumped {} tasks, {} threads, {} pages, {} are in the parent; frozen for {} us", report.tasks,
+            report.threads, report.pages, report.in_parent_pages, report.frozen_ns / 1000);
+}
+
 }  // namespace
 
 void run_dump(const Settings& settings, const Workplace& workplace, const Notifier& notifier) {
@@ -93,12 +105,14 @@ void run_dump(const Settings& settings, const Workplace& workplace, const Notifi
     at_last([&] { inventory.write(); });
     inventory.keep();
   }
-  at_last([&] { write_dump_stats(report); });
-  if (settings.display_stats) {
-    at_last([&] { print_dump_stats(report); });
-  }
-  log::info("dumped {} tasks, {} threads, {} pages; frozen for {} us", report.tasks, report.threads,
-            report.pages, report.frozen_ns / 1000);
+  tell_statistics(settings, report);
+}
+
+void run_pre_dump(const Settings& settings, const Workplace& workplace, const Notifier& notifier) {
+  const DumpOptions options = translate(settings, workplace);
+  log::info("pre-dump of process {} to {}", options.pid, workplace.images_path);
+  notifier.tell("pre-dump", options.pid);
+  tell_statistics(settings, pre_dump(options));
 }
 
 }  // namespace godwit::compat

@@ -28,6 +28,7 @@ constexpr int kFailed = 1;
 
 constexpr const char* kUsage =
     "Usage: criu dump -t PID [OPTIONS]\n"
+    "       criu pre-dump -t PID [OPTIONS]\n"
     "       criu restore [OPTIONS]\n"
     "       criu check [--feature NAME]\n"
     "       criu service [OPTIONS]\n"
@@ -77,6 +78,10 @@ int tree_command(const std::string& command, Asked& asked) {
     }
     if (command == "dump") {
       run_dump(asked.settings, workplace, notifier_of(asked.settings, workplace));
+      return kDone;
+    }
+    if (command == "pre-dump") {
+      run_pre_dump(asked.settings, workplace, notifier_of(asked.settings, workplace));
       return kDone;
     }
     throw refusal("the command {}", command);

@@ -16,6 +16,9 @@ namespace godwit::compat {
 /// Dumps the tree.
 void run_dump(const Settings& settings, const Workplace& workplace, const Notifier& notifier);
 
+/// Saves its memory while it runs, for a later dump to build on.
+void run_pre_dump(const Settings& settings, const Workplace& workplace, const Notifier& notifier);
+
 /// Restores the tree; returns its root's pid.
 pid_t run_restore(const Settings& settings, const Workplace& workplace, const Notifier& notifier);
 

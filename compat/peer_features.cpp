@@ -5,6 +5,7 @@
 #include "kernel/error.h"
 #include "kernel/features.h"
 #include "kernel/log.h"
+#include "kernel/userfaultfd.h"
 
 namespace godwit::compat {
 
@@ -44,7 +45,7 @@ constexpr PeerFeature kFeatures[] = {
     {"lazy_pages", never},
     {"link_nsid", never},
     {"loginuid", never},
-    {"mem_dirty_track", never},
+    {"mem_dirty_track", userfaultfd::can_track_writes},
     {"move_mount_set_group", probed<Feature::MoveMountSetGroup>},
     {"net_diag_raw", never},
     {"network_lock_nftables", always},

@@ -13,6 +13,7 @@
 #include "compat/rpc_socket.h"
 #include "kernel/error.h"
 #include "kernel/log.h"
+#include "kernel/userfaultfd.h"
 
 namespace godwit::compat {
 
@@ -109,7 +110,7 @@ class Job {
         return;
       case rpc::FEATURE_CHECK:
         // What the client asks about stands in its message; all that there is is told.
-        response_.mutable_features()->set_mem_track(false);
+        response_.mutable_features()->set_mem_track(userfaultfd::can_track_writes());
         response_.mutable_features()->set_lazy_pages(false);
         response_.mutable_features()->set_pidfd_store(false);
         return;
@@ -120,6 +121,11 @@ class Job {
         prepare();
         run_dump(asked_.settings, *workplace_, notifier());
         response_.mutable_dump()->set_restored(false);
+        return;
+      case rpc::PRE_DUMP:
+      case rpc::SINGLE_PRE_DUMP:
+        prepare();
+        run_pre_dump(asked_.settings, *workplace_, notifier());
         return;
       case rpc::RESTORE:
         restore();
@@ -205,6 +211,7 @@ int serve_client(Fd client, StartedBy started_by) {
   const RpcSocket socket(std::move(client));
   rpc::Request request;
   bool done = true;
+  bool go_on = false;
   do {
     request.Clear();
     if (!socket.receive(request)) {
@@ -216,7 +223,9 @@ int serve_client(Fd client, StartedBy started_by) {
       become(job.exec_cmd());
     }
     done = this_done && done;
-  } while (request.keep_open());
+    // After one pre-dump more of them may follow, and the dump.
+    go_on = request.keep_open() || (this_done && request.type() == rpc::PRE_DUMP);
+  } while (go_on);
   return done ? 0 : 1;
 }
 

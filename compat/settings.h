@@ -30,6 +30,8 @@ struct Settings {
   pid_t pid = 0;
   bool leave_running = false;
   bool leave_stopped = false;
+  std::string parent;      // the checkpoint to build on, as seen from the images' directory
+  bool track_mem = false;  // so that a later dump can build on this one, if the tree runs on
   bool shell_job = false;
   bool orphan_terminals = false;
   bool tcp_established = false;

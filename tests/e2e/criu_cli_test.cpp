@@ -271,21 +271,21 @@ TEST_F(CriuCli, OptionsFromAFile) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_TRUE(runs(pid));
   EXPECT_TRUE(try_read(directory_ / "from-the-file").has_value());
-  write_text(config, "prev-images-dir ../before\n");
+  write_text(config, "lazy-pages\n");
   const Outcome refused = criu({"dump", "-t", std::to_string(pid), "-D", images_, "-R", "--config", config});
   EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_TRUE(contains(refused.output, "option prev-images-dir isn't supported")) << refused.output;
+  EXPECT_TRUE(contains(refused.output, "option lazy-pages isn't supported")) << refused.output;
 }
 
 TEST_F(CriuCli, OptionsFromTheFileOfTheUser) {
   const pid_t pid = start();
   ASSERT_EQ(::mkdir((directory_ / ".criu").c_str(), 0700), 0);
-  write_text(directory_ / ".criu/default.conf", "prev-images-dir ../before\n");
+  write_text(directory_ / ".criu/default.conf", "lazy-pages\n");
   const std::string command =
       "HOME='" + images_ + "' " + CRIU_BINARY + " dump -R -D '" + images_ + "' -t " + std::to_string(pid);
   const Outcome refused = run({"/bin/sh", "-c", command});
   EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_TRUE(contains(refused.output, "option prev-images-dir isn't supported")) << refused.output;
+  EXPECT_TRUE(contains(refused.output, "option lazy-pages isn't supported")) << refused.output;
   const Outcome done = run({"/bin/sh", "-c", command + " --no-default-config"});
   EXPECT_EQ(done.exit_code, 0) << done.output;
   EXPECT_TRUE(runs(pid));
@@ -323,7 +323,7 @@ TEST_F(CriuCli, ASocketOfAnotherKindIsRefused) {
 
 TEST_F(CriuCli, CommandsThatAreNotSupportedAreRefusedByName) {
   const pid_t pid = start();
-  for (const char* command : {"pre-dump", "page-server", "lazy-pages", "dedup"}) {
+  for (const char* command : {"page-server", "lazy-pages", "dedup"}) {
     const Outcome outcome = criu({command, "-t", std::to_string(pid), "-D", images_});
     EXPECT_EQ(outcome.exit_code, 1);
     EXPECT_TRUE(contains(outcome.output, command)) << outcome.output;

@@ -26,10 +26,10 @@ class Runc : public testing::Test {
 
 TEST_F(Runc, ARefusedCheckpointLeavesTheContainerRunning) {
   ASSERT_NO_FATAL_FAILURE(start());
-  const Outcome outcome = container_.checkpoint("--pre-dump");
+  const Outcome outcome = container_.checkpoint("--lazy-pages");
   EXPECT_FALSE(outcome.ok());
   EXPECT_NE(outcome.output.find("missing features"), std::string::npos)
-      << "runc asks first whether memory can be tracked: " << outcome.output;
+      << "runc asks first whether memory can be restored lazily: " << outcome.output;
   EXPECT_TRUE(container_.counts()) << outcome.output;
 }
 

@@ -43,7 +43,7 @@ void Podman::SetUp() {
   }
   const Outcome imported =
       with_criu("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-                "for name in sh cat mv usleep sleep httpd; do ln -s busybox fs/bin/$name; done && " +
+                "for name in sh cat mv usleep sleep httpd md5sum rm; do ln -s busybox fs/bin/$name; done && " +
                 "tar -C fs -cf fs.tar . && " + line() + " import fs.tar counter");
   ASSERT_TRUE(imported.ok()) << imported.words();
 }

@@ -6,40 +6,15 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "kernel/features.h"
 #include "kernel/userfaultfd.h"
+#include "tests/e2e/page_counts.h"
 #include "tests/e2e/proc.h"
 #include "tests/e2e/round_trip.h"
 
 namespace godwit::e2e {
 
 namespace {
-
-using Json = nlohmann::json;
-
-/// Pages of a checkpoint by their kind, over all of its objects.
-struct Pages {
-  uint64_t present = 0;
-  uint64_t in_parent = 0;
-};
-
-Pages pages_of(const std::string& checkpoint) {
-  const Outcome shown = godwit({"inspect", checkpoint, "memory", "--json"});
-  EXPECT_TRUE(shown.ok()) << shown.words();
-  const Json checkpoint_json = Json::parse(shown.output, nullptr, false);
-  Pages pages;
-  for (const Json& object : checkpoint_json.value("memory", Json::array())) {
-    for (size_t i = 0; i < object.value("run_kind", Json::array()).size(); ++i) {
-      const auto kind = object["run_kind"][i].get<int>();
-      const auto count = object["run_count"][i].get<uint64_t>();
-      pages.present += kind == 0 ? count : 0;
-      pages.in_parent += kind == 3 ? count : 0;
-    }
-  }
-  return pages;
-}
 
 /// No mapping of the tree is watched by a userfaultfd, and no task has one.
 void expect_no_trace(pid_t root, bool tracked) {
@@ -112,9 +87,9 @@ TEST_P(PreDumpRounds, HaveEveryByte) {
   let_change(workload, 2);
   done = dump(workload.root(), images_ / "last", on("second"));
   ASSERT_TRUE(done.ok()) << done.words();
-  const Pages first = pages_of(images_ / "first");
-  const Pages second = pages_of(images_ / "second");
-  const Pages last = pages_of(images_ / "last");
+  const PageCounts first = page_counts(images_ / "first");
+  const PageCounts second = page_counts(images_ / "second");
+  const PageCounts last = page_counts(images_ / "last");
   EXPECT_EQ(first.in_parent, 0U);
   EXPECT_GT(second.in_parent, 1000U);
   EXPECT_LT(second.present, first.present);
@@ -134,7 +109,7 @@ TEST_P(PreDumpRounds, CanBeIgnoredByTheDump) {
   let_change(workload, 2);
   done = dump(workload.root(), images_ / "last");
   ASSERT_TRUE(done.ok()) << done.words();
-  EXPECT_EQ(pages_of(images_ / "last").in_parent, 0U);
+  EXPECT_EQ(page_counts(images_ / "last").in_parent, 0U);
   std::filesystem::remove_all(images_ / "first");
   restore_and_pass(workload, "last");
 }
@@ -147,11 +122,11 @@ TEST_P(PreDumpRounds, CanBeWholeCheckpoints) {
   let_change(workload, 1);
   done = dump(workload.root(), images_ / "second", on("first", {"--leave-running", "--track"}));
   ASSERT_TRUE(done.ok()) << done.words();
-  EXPECT_GT(pages_of(images_ / "second").in_parent, 1000U);
+  EXPECT_GT(page_counts(images_ / "second").in_parent, 1000U);
   let_change(workload, 2);
   done = dump(workload.root(), images_ / "last", on("second"));
   ASSERT_TRUE(done.ok()) << done.words();
-  EXPECT_GT(pages_of(images_ / "last").in_parent, 1000U);
+  EXPECT_GT(page_counts(images_ / "last").in_parent, 1000U);
   restore_and_pass(workload, "last");
 }
 
