@@ -22,6 +22,7 @@ CriuClient::CriuClient() {
   const timeval patience{30, 0};
   ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   LaunchOptions options;
+  options.pass_settings();
   options.new_session = false;
   options.in_child = [&] { ::fcntl(other.get(), F_SETFD, 0); };
   server_ = launch({CRIU_BINARY, "swrk", std::to_string(other.get())}, options);

@@ -1,6 +1,7 @@
 // Services in runc's containers, each dumped and restored several times in a row, and asked from outside.
 #include <fstream>
 
+#include "tests/e2e/proc.h"
 #include "tests/e2e/runc_service.h"
 
 namespace godwit::e2e {

@@ -173,15 +173,19 @@ std::string Outcome::words() const {
   return end + (output.empty() ? "" : ", saying:\n" + output);
 }
 
+void LaunchOptions::pass_settings() {
+  for (const char* name : {"GODWIT_HIDE_FEATURES", "ASAN_OPTIONS", "UBSAN_OPTIONS"}) {
+    if (const char* value = getenv(name)) {
+      environment.push_back(fmt::format("{}={}", name, value));
+    }
+  }
+}
+
 Outcome run(const std::vector<std::string>& arguments, double seconds, uid_t uid) {
   // A file, not a pipe: what inherits it by mistake doesn't keep us waiting.
   const Fd output(memfd_create("output", MFD_CLOEXEC));
   LaunchOptions options;
-  for (const char* name : {"GODWIT_HIDE_FEATURES", "ASAN_OPTIONS", "UBSAN_OPTIONS"}) {
-    if (const char* value = getenv(name)) {
-      options.environment.push_back(fmt::format("{}={}", name, value));
-    }
-  }
+  options.pass_settings();
   options.uid = uid;
   options.new_session = false;
   options.output = fmt::format("/proc/{}/fd/{}", getpid(), output.get());

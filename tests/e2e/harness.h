@@ -47,6 +47,9 @@ struct LaunchOptions {
   bool new_session = true;
   unsigned long namespaces = 0;    // CLONE_NEW…: in new ones of these kinds
   std::function<void()> in_child;  // right before credentials are dropped and the program is executed
+
+  /// Adds what says how our own programs are to be tested: hidden features, options of sanitizers.
+  void pass_settings();
 };
 
 /// Starts a program as a child of the test in a session of its own, with standard input from /dev/null.

@@ -41,10 +41,10 @@ void Podman::SetUp() {
   for (const char* program : {"/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"}) {
     ASSERT_TRUE(have_program(program)) << program << " is needed (scripts/install-deps)";
   }
-  const Outcome imported =
-      with_criu("cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
-                "for name in sh cat mv usleep sleep httpd md5sum rm; do ln -s busybox fs/bin/$name; done && " +
-                "tar -C fs -cf fs.tar . && " + line() + " import fs.tar counter");
+  const Outcome imported = with_criu(
+      "cd '" + state_.path() + "' && mkdir -p fs/bin && cp /bin/busybox fs/bin/ && " +
+      "for name in sh cat mv usleep sleep httpd md5sum rm; do ln -s busybox fs/bin/$name; done && " +
+      "tar -C fs -cf fs.tar . && " + line() + " import fs.tar counter");
   ASSERT_TRUE(imported.ok()) << imported.words();
 }
 
