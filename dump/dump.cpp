@@ -129,6 +129,7 @@ class Dump {
         namespaces_);
     namespaces_.collect(header_);
     files_.set_root(namespaces_.root_directory());
+    files_.set_mounted(namespaces_.mounted_without_name());
     collect_controlling_terminals(tasks_, namespaces_, options_);
     report_.tasks = tasks_.size();
     for (TaskState& task : tasks_) {

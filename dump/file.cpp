@@ -25,27 +25,6 @@ bool same_file(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/// The path under which the file will be found again, or was found while it had a name.
-std::string path_of(const FileTable& files, const std::string& link_text, const struct stat& status) {
-  if (!link_text.starts_with('/')) {
-    throw refusal("{}, which has no path,", link_text);
-  }
-  struct stat found {};
-  if (files.find(link_text, found) && same_file(found, status)) {
-    return link_text;
-  }
-  if (!link_text.ends_with(kDeleted)) {
-    throw refusal("{}, which isn't what stands under that name,", link_text);
-  }
-  if (status.st_nlink > 0 && !S_ISDIR(status.st_mode)) {
-    throw refusal("{}, which has lost this name but has others,", link_text);
-  }
-  if (!S_ISREG(status.st_mode)) {
-    throw refusal("{}, which isn't a regular file,", link_text);
-  }
-  return link_text.substr(0, link_text.size() - kDeleted.size());
-}
-
 }  // namespace
 
 bool FileTable::find(const std::string& path, struct stat& status) const {
@@ -54,6 +33,39 @@ bool FileTable::find(const std::string& path, struct stat& status) const {
   }
   const Fd found = open_in_root(root_, path);
   return found && ::fstat(found.get(), &status) == 0;
+}
+
+bool FileTable::leads_to(const std::string& path, const struct stat& status) const {
+  struct stat found {};
+  return find(path, found) && same_file(found, status);
+}
+
+/// The path under which the file will be found again, or, without a name, was found.
+FileTable::Name FileTable::name_of(const std::string& link_text, const struct stat& status) const {
+  if (!link_text.starts_with('/')) {
+    throw refusal("{}, which has no path,", link_text);
+  }
+  if (leads_to(link_text, status)) {
+    return {link_text, true};
+  }
+  if (!link_text.ends_with(kDeleted)) {
+    throw refusal("{}, which isn't what stands under that name,", link_text);
+  }
+  std::string path = link_text.substr(0, link_text.size() - kDeleted.size());
+  if (const auto mounted = mounted_.find({status.st_dev, status.st_ino}); mounted != mounted_.end()) {
+    for (const std::string& place : mounted->second) {
+      if (leads_to(place, status)) {
+        return {place, true};
+      }
+    }
+  }
+  if (status.st_nlink > 0 && !S_ISDIR(status.st_mode)) {
+    throw refusal("{}, which has lost this name but has others,", link_text);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw refusal("{}, which isn't a regular file,", link_text);
+  }
+  return {std::move(path), false};
 }
 
 uint32_t FileTable::add(const std::string& proc_link, bool validate) {
@@ -75,7 +87,8 @@ uint32_t FileTable::add(const std::string& proc_link, const std::string& link_te
   }
   Entry entry;
   image::File& record = entry.record;
-  record.set_path(path_of(*this, link_text, status));
+  const Name name = name_of(link_text, status);
+  record.set_path(name.path);
   record.set_id(static_cast<uint32_t>(entries_.size() + 1));
   record.set_mode(status.st_mode);
   record.set_device(status.st_dev);
@@ -83,7 +96,7 @@ uint32_t FileTable::add(const std::string& proc_link, const std::string& link_te
   record.set_size(static_cast<uint64_t>(status.st_size));
   record.set_mtime_ns(nanoseconds(status.st_mtim));
   record.set_rdev(status.st_rdev);
-  if (status.st_nlink == 0 && S_ISREG(status.st_mode)) {
+  if (!name.leads_to_it) {
     image::Ghost& ghost = *record.mutable_ghost();
     ghost.set_uid(status.st_uid);
     ghost.set_gid(status.st_gid);

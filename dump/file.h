@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "images-format/checkpoint_writer.h"
@@ -28,6 +29,9 @@ class FileTable {
  public:
   /// The directory (O_PATH, the caller's) from which the tree's paths start; AT_FDCWD: our own root.
   void set_root(int directory) { root_ = directory; }
+  /// Where files are mounted that have lost their names: these lead to them.
+  using Mounted = std::map<std::pair<dev_t, ino_t>, std::vector<std::string>>;  // by device and inode
+  void set_mounted(Mounted mounted) { mounted_ = std::move(mounted); }
   /// lstat(2) of one of the tree's absolute paths without links on the way. False: there is nothing.
   [[nodiscard]] bool find(const std::string& path, struct stat& status) const;
 
@@ -49,7 +53,16 @@ class FileTable {
     image::File record;
     std::string proc_link;
   };
+  struct Name {
+    std::string path;
+    bool leads_to_it;
+  };
+
+  [[nodiscard]] bool leads_to(const std::string& path, const struct stat& status) const;
+  [[nodiscard]] Name name_of(const std::string& link_text, const struct stat& status) const;
+
   int root_ = AT_FDCWD;
+  Mounted mounted_;
   std::vector<Entry> entries_;
   std::map<std::tuple<uint64_t, uint64_t, std::string>, uint32_t> by_identity_;
 };

@@ -67,7 +67,7 @@ struct CloseDirectory {
 
 void FileTreeWriter::write(int root, const std::string& path, image::FileTree& tree) {
   tree_ = &tree;
-  linked_.clear();
+  ++trees_;
   tree.set_path(path);
   add(root, "", 0);
 }
@@ -97,10 +97,11 @@ void FileTreeWriter::add(int directory, const std::string& name, uint32_t parent
     if (::fstat(opened.get(), &status) != 0) {
       throw errno_error("cannot stat it");
     }
-    if (!S_ISDIR(status.st_mode) && status.st_nlink > 1) {
-      const auto [first, is_new] = linked_.try_emplace(status.st_ino, position);
+    if (has_other_names(status)) {
+      const auto [first, is_new] = linked_.try_emplace(status.st_ino, Place{trees_, position});
       if (!is_new) {
-        entry.set_hard_link(first->second);
+        entry.set_hard_link(first->second.position);
+        entry.set_linked_tree(first->second.tree == trees_ ? 0 : first->second.tree);
         return;
       }
     }
@@ -109,6 +110,11 @@ void FileTreeWriter::add(int directory, const std::string& name, uint32_t parent
   if (S_ISDIR(status.st_mode)) {
     add_children(opened.get(), position);
   }
+}
+
+/// Or may be met again without a name.
+bool FileTreeWriter::has_other_names(const struct stat& status) const {
+  return !S_ISDIR(status.st_mode) && (status.st_nlink > 1 || removed_.contains(status.st_ino));
 }
 
 void FileTreeWriter::describe(int fd, const struct stat& status, image::FileTreeEntry& entry) {

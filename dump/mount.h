@@ -44,6 +44,9 @@ class MountCollector {
   /// path from `root_directory`, that of the tree; empty: it isn't, or no mount shows it.
   [[nodiscard]] std::string use_terminal(const struct stat& terminal, int root_directory);
 
+  /// Where files are mounted that have lost their names.
+  [[nodiscard]] const FileTable::Mounted& mounted_without_name() const { return mounted_without_name_; }
+
   /// Writes the records, with the content of what is made anew. The tree must still stand still. Throws
   /// Error.
   void write(CheckpointWriter& writer, MemoryObjectIds& ids);
@@ -52,11 +55,13 @@ class MountCollector {
   class Collection;
   struct Tree {
     std::string path;
-    Fd mount;  // detached, nothing mounted below
+    Fd mount;              // detached, nothing mounted below
+    uint32_t removed = 0;  // as image::FileTree has it
   };
   struct Superblock {
     image::Superblock record;
     std::vector<Tree> trees;
+    std::map<uint64_t, uint32_t> removed;           // inode of what has lost its name: its tree's number
     std::map<uint32_t, image::Terminal> terminals;  // by index
   };
 
@@ -65,13 +70,16 @@ class MountCollector {
   [[nodiscard]] bool is_outside(const MountInfo& mount) const;
   [[nodiscard]] bool leads_to(const std::string& path, const MountInfo& own) const;
   void set_widest(dev_t device, image::Superblock& record) const;
-  [[nodiscard]] std::string path_outside(const MountInfo& mount) const;
+  /// Under which path this process sees something by its path from the root of a superblock; empty: it
+  /// doesn't.
+  [[nodiscard]] std::string path_outside(dev_t device, const std::string& root) const;
 
   MountOptions options_;
   std::vector<MountInfo> own_;  // mounts of this process's namespace
   Fd own_root_;                 // its root directory
   std::map<uint64_t, image::MountNamespace> namespaces_;
   std::map<uint64_t, Superblock> superblocks_;  // by device
+  FileTable::Mounted mounted_without_name_;
 };
 
 }  // namespace godwit

@@ -37,6 +37,11 @@ class NamespaceTable {
   /// copy of that.
   [[nodiscard]] int root_directory() const { return root_directory_ ? root_directory_.get() : AT_FDCWD; }
 
+  /// As MountCollector has it.
+  [[nodiscard]] const FileTable::Mounted& mounted_without_name() const {
+    return mounts_.mounted_without_name();
+  }
+
   /// What the root task's /proc/PID/cgroup says in a cgroup namespace of the tree's own; empty: there is
   /// none.
   [[nodiscard]] const std::string& cgroups_inside() const { return cgroups_inside_; }

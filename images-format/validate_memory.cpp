@@ -185,7 +185,7 @@ void for_each_tree_file(const ValidationIndex& index, const Visit& visit) {
   for (const auto& [id, superblock] : index.superblocks) {
     for (const image::FileTree& tree : superblock->trees()) {
       for (const image::FileTreeEntry& entry : tree.entries()) {
-        if (entry.hard_link() == 0 && S_ISREG(entry.mode())) {
+        if (S_ISREG(entry.mode())) {
           visit(*superblock, entry);
         }
       }

@@ -49,6 +49,15 @@ bool is_plain_path(std::string_view path) {
 
 using Mounts = std::map<uint32_t, const image::Mount*>;  // by id
 
+/// A root that has been removed.
+void validate_removed(const image::Mount& mount, const image::Superblock& superblock) {
+  require(std::ranges::any_of(superblock.trees(),
+                              [&](const image::FileTree& tree) {
+                                return tree.removed() == mount.removed() && tree.path() == mount.root();
+                              }),
+          "its root, which has been removed, isn't there");
+}
+
 void validate_source(const image::Mount& mount, const Mounts& all, const ValidationIndex& index) {
   const auto superblock = index.superblocks.find(mount.superblock_id());
   require(superblock != index.superblocks.end(), "superblock {} isn't there", mount.superblock_id());
@@ -56,9 +65,12 @@ void validate_source(const image::Mount& mount, const Mounts& all, const Validat
   if (mount.bind_of() != 0) {
     const auto source = all.find(mount.bind_of());
     require(source != all.end() && source->second->bind_of() == 0 &&
-                source->second->superblock_id() == mount.superblock_id() &&
-                is_below(mount.root(), source->second->root()),
+                source->second->superblock_id() == mount.superblock_id() && source->second->removed() == 0 &&
+                (mount.removed() != 0 || is_below(mount.root(), source->second->root())),
             "it can't be a bind of mount {}", mount.bind_of());
+  }
+  if (mount.removed() != 0) {
+    validate_removed(mount, *superblock->second);
   }
   require(mount.external().size() < PATH_MAX && !has_zero(mount.external()),
           "its external name is impossible");
@@ -114,7 +126,24 @@ void validate_content(const image::FileTreeEntry& entry) {
   }
 }
 
-void validate_entry(const image::FileTree& tree, int position) {
+void validate_link(const image::Superblock& superblock, int number, int position) {
+  const image::FileTreeEntry& entry = superblock.trees(number).entries(position);
+  const auto linked = static_cast<uint32_t>(number) + 1;
+  require(entry.linked_tree() < linked, "what it links to isn't in front");
+  const image::FileTree& tree =
+      superblock.trees(entry.linked_tree() == 0 ? number : static_cast<int>(entry.linked_tree()) - 1);
+  require(
+      entry.hard_link() < static_cast<uint32_t>(entry.linked_tree() == 0 ? position : tree.entries_size()),
+      "what it links to isn't in front");
+  const image::FileTreeEntry& other = tree.entries(static_cast<int>(entry.hard_link()));
+  require(other.hard_link() == 0 && other.linked_tree() == 0 && !S_ISDIR(other.mode()) &&
+              (entry.linked_tree() == 0 || tree.removed() == 0),
+          "what it links to can't have two names");
+  require(entry.mode() == 0 && entry.memory_object() == 0, "it is a link and something else");
+}
+
+void validate_entry(const image::Superblock& superblock, int number, int position) {
+  const image::FileTree& tree = superblock.trees(number);
   const image::FileTreeEntry& entry = tree.entries(position);
   if (position > 0) {
     require(is_name(entry.name()), "its name is impossible");
@@ -122,15 +151,42 @@ void validate_entry(const image::FileTree& tree, int position) {
                 S_ISDIR(tree.entries(static_cast<int>(entry.parent())).mode()),
             "its directory doesn't stand in front of it");
   }
-  if (entry.hard_link() == 0) {
+  if (entry.hard_link() == 0 && entry.linked_tree() == 0) {
     validate_content(entry);
-    return;
+  } else {
+    validate_link(superblock, number, position);
   }
-  require(position > 0 && entry.hard_link() < static_cast<uint32_t>(position),
-          "what it links to isn't in front");
-  const image::FileTreeEntry& other = tree.entries(static_cast<int>(entry.hard_link()));
-  require(other.hard_link() == 0 && !S_ISDIR(other.mode()), "what it links to can't have two names");
-  require(entry.mode() == 0 && entry.memory_object() == 0, "it is a link and something else");
+}
+
+void validate_tree(const image::Superblock& superblock, int number) {
+  const image::FileTree& tree = superblock.trees(number);
+  require(is_plain_path(tree.path()) && tree.entries_size() > 0, "a tree of files is impossible");
+  if (tree.removed() == 0) {
+    require(superblock.origin() == image::Superblock::MADE, "files of what is outside");
+    require(std::ranges::none_of(superblock.trees(),
+                                 [&](const image::FileTree& other) {
+                                   return &other != &tree && other.removed() == 0 &&
+                                          is_below(tree.path(), other.path());
+                                 }),
+            "the tree of files at {} is part of another", tree.path());
+  } else {
+    require(tree.path() != "/" && tree.entries_size() == 1 &&
+                (superblock.origin() == image::Superblock::MADE || tree.entries(0).linked_tree() == 0),
+            "what has been removed is impossible");
+    require(std::ranges::none_of(superblock.trees(),
+                                 [&](const image::FileTree& other) {
+                                   return &other != &tree && other.removed() == tree.removed();
+                                 }),
+            "what has been removed is there twice");
+  }
+  for (int i = 0; i < tree.entries_size(); ++i) {
+    with_context([&] { return fmt::format("file {}", tree.entries(i).name()); },
+                 [&] { validate_entry(superblock, number, i); });
+  }
+}
+
+bool has_files(std::string_view type) {
+  return type == "tmpfs" || type == "ramfs";
 }
 
 void validate_superblock(const image::Superblock& superblock) {
@@ -157,19 +213,10 @@ void validate_superblock(const image::Superblock& superblock) {
                 (terminal.mode() & ~07777U) == 0,
             "terminal {} is impossible", terminal.index());
   }
-  require(superblock.trees().empty() || (superblock.origin() == image::Superblock::MADE && type == "tmpfs"),
-          "files of what isn't a tmpfs");
-  for (const image::FileTree& tree : superblock.trees()) {
-    require(std::ranges::none_of(superblock.trees(),
-                                 [&](const image::FileTree& other) {
-                                   return &other != &tree && is_below(tree.path(), other.path());
-                                 }),
-            "the tree of files at {} is part of another", tree.path());
-    require(is_plain_path(tree.path()) && tree.entries_size() > 0, "a tree of files is impossible");
-    for (int i = 0; i < tree.entries_size(); ++i) {
-      with_context([&] { return fmt::format("file {}", tree.entries(i).name()); },
-                   [&] { validate_entry(tree, i); });
-    }
+  require(superblock.trees().empty() || superblock.origin() == image::Superblock::OUTSIDE || has_files(type),
+          "files of what has none");
+  for (int i = 0; i < superblock.trees_size(); ++i) {
+    validate_tree(superblock, i);
   }
 }
 

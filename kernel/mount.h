@@ -33,6 +33,10 @@ struct MountInfo {
   std::vector<std::string> options;  // of the superblock, without ro and rw
 
   [[nodiscard]] bool is_deleted() const { return root.ends_with("//deleted"); }
+  /// Where a root that has been removed was; else the root.
+  [[nodiscard]] std::string former_root() const {
+    return is_deleted() ? root.substr(0, root.rfind("//deleted")) : root;
+  }
 };
 
 /// Throws Error for text that isn't what proc(5) promises, a flag of a mount that isn't known included.

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <list>
 
 #include "kernel/error.h"
 #include "kernel/fd.h"
 #include "kernel/mount.h"
 #include "restore/file_tree.h"
 #include "restore/peer_groups.h"
+#include "restore/removed_root.h"
 
 namespace godwit {
 
@@ -38,10 +40,13 @@ class MountBuilder {
   Fd outer(const image::Mount& mount);
   [[nodiscard]] static bool has_master(int on_mount);
   void put_into_yard(int mount);
-  Fd& source(const image::Mount& mount, std::string& relative);
+  const Fd& source(const image::Mount& mount, std::string& relative);
+  const Fd& removed(const image::Mount& mount);
+  void finish_sources();
+  Fd copy_of_source(const image::Mount& mount);
   Fd from_outside(const std::string& path);
   Fd make(const image::Superblock& made);
-  void fill(int mount, const image::Superblock& made) const;
+  void fill(int mount, const image::Superblock& made);
   [[nodiscard]] std::string outside_path(const image::Mount& mount) const;
   [[nodiscard]] bool comes_from_outside(const image::Mount& mount) const;
   void make_mount(const image::Mount& mount);
@@ -57,8 +62,11 @@ class MountBuilder {
   Fd outside_;                                       // the old root
   Fd yard_;                                          // its root directory
   unsigned yard_entries_ = 0;
-  std::map<std::string, Fd> sources_;  // mounted in the yard, by what they are of
-  std::map<uint32_t, Fd> mounts_;      // made, by id
+  std::map<std::string, Fd> sources_;                    // mounted in the yard, by what they are of
+  std::map<uint32_t, int> made_;                         // of these the new superblocks, by id
+  std::map<std::pair<uint32_t, uint32_t>, Fd> removed_;  // in the yard, by superblock and tree number
+  std::list<RemovedRoot> removed_roots_;
+  std::map<uint32_t, Fd> mounts_;  // made, by id
 };
 
 MountBuilder::MountBuilder(const CheckpointImage& image, const image::MountNamespace& space,
@@ -103,6 +111,7 @@ void MountBuilder::build() {
   PeerGroups groups(space_, mounts_);
   groups.make_leaders({[&](const auto& mounts) { return make_wide(mounts); },
                        [&](const image::Mount& mount) { return outer(mount); }});
+  finish_sources();
   change_root();
   leave_outside();
   // Now that nothing is attached or unmounted any more, which shared mounts would spread.
@@ -205,20 +214,43 @@ Fd MountBuilder::make(const image::Superblock& made) {
   return make_superblock(made.type(), made.source(), options);
 }
 
-void MountBuilder::fill(int mount, const image::Superblock& made) const {
-  for (const image::FileTree& tree : made.trees()) {
-    make_file_tree(mount, tree, image_);
-  }
+void MountBuilder::fill(int mount, const image::Superblock& made) {
+  make_files(mount, made, image_);
   if (settings_.terminals != nullptr) {
     settings_.terminals->make(mount, made);
   }
-  if (made.read_only()) {
-    set_superblock_read_only(mount);
+}
+
+/// The mount in the yard of what has been removed from its file system.
+const Fd& MountBuilder::removed(const image::Mount& mount) {
+  std::string relative;
+  const Fd& there = source(mount, relative);
+  const std::pair key{mount.superblock_id(), mount.removed()};
+  const auto [found, is_new] = removed_.try_emplace(key);
+  if (is_new) {
+    set_mount_attributes(there.get(), 0);  // as a source it need not be read-only
+    const RemovedRoot& root =
+        removed_roots_.emplace_back(there.get(), superblock(mount), mount.removed(), image_);
+    found->second = clone_mount(there.get(), root.name());
+    put_into_yard(found->second.get());
+  }
+  return found->second;
+}
+
+/// What is done to sources when all that is taken from them has been.
+void MountBuilder::finish_sources() {
+  for (RemovedRoot& root : removed_roots_) {
+    root.remove();
+  }
+  for (const auto& [id, made] : made_) {
+    if (superblocks_.at(id)->read_only()) {
+      set_superblock_read_only(made);
+    }
   }
 }
 
 /// The mount in the yard of which `mount` is a copy; `relative`: where its root is from there.
-Fd& MountBuilder::source(const image::Mount& mount, std::string& relative) {
+const Fd& MountBuilder::source(const image::Mount& mount, std::string& relative) {
   const image::Mount& from = origin(mount);
   const bool made = !comes_from_outside(from);
   relative = made ? relative_to(mount.root(), "/") : relative_to(mount.root(), from.root());
@@ -231,15 +263,24 @@ Fd& MountBuilder::source(const image::Mount& mount, std::string& relative) {
     there = made ? make(superblock(mount)) : from_outside(path);
     put_into_yard(there.get());
     if (made) {
+      made_[mount.superblock_id()] = there.get();
       fill(there.get(), superblock(mount));
     }
   }
   return there;
 }
 
-void MountBuilder::make_mount(const image::Mount& mount) {
+Fd MountBuilder::copy_of_source(const image::Mount& mount) {
+  if (mount.removed() != 0) {
+    return clone_mount(removed(mount).get(), "");
+  }
   std::string relative;
-  Fd copy = clone_mount(source(mount, relative).get(), relative);
+  const Fd& there = source(mount, relative);
+  return clone_mount(there.get(), relative);
+}
+
+void MountBuilder::make_mount(const image::Mount& mount) {
+  Fd copy = copy_of_source(mount);
   set_propagation(copy.get(), MS_PRIVATE);
   if (mount.parent_id() == 0) {
     put_into_yard(copy.get());

@@ -10,6 +10,22 @@
 
 namespace godwit {
 
+namespace {
+
+/// Whether all that `mount` shows can be seen in `wide`. What has been removed lies in nothing but the whole
+/// file system and itself.
+bool shows(const image::Mount& wide, const image::Mount& mount) {
+  if (mount.superblock_id() != wide.superblock_id()) {
+    return false;
+  }
+  if (mount.removed() != 0 || wide.removed() != 0) {
+    return mount.removed() == wide.removed() || wide.root() == "/";
+  }
+  return is_below(mount.root(), wide.root());
+}
+
+}  // namespace
+
 PeerGroups::PeerGroups(const image::MountNamespace& space, const std::map<uint32_t, Fd>& mounts)
     : mounts_(mounts) {
   for (const image::Mount& mount : space.mounts()) {
@@ -58,9 +74,7 @@ std::vector<const image::Mount*> PeerGroups::concerned(const Group& group) const
 void PeerGroups::choose_leader(Group& group, const Leaders& make) const {
   const std::vector<const image::Mount*> all = concerned(group);
   const auto widest = std::ranges::find_if(group.members, [&](const image::Mount* wide) {
-    return std::ranges::all_of(all, [&](const image::Mount* mount) {
-      return mount->superblock_id() == wide->superblock_id() && is_below(mount->root(), wide->root());
-    });
+    return std::ranges::all_of(all, [&](const image::Mount* mount) { return shows(*wide, *mount); });
   });
   if (widest != group.members.end()) {
     group.first = *widest;

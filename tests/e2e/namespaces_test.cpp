@@ -58,6 +58,8 @@ std::vector<Case> cases() {
     all.push_back({"PidInContainer", "pid_namespace", kContainer, rounds});
     all.push_back({"UtsIpcNet", "own_namespaces", CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET, rounds});
     all.push_back({"Container", "own_namespaces", kContainer, rounds});
+    all.push_back({"Mounts", "mounts", CLONE_NEWPID | CLONE_NEWNS, rounds});
+    all.push_back({"MountsInContainer", "mounts", kContainer, rounds});
   }
   return all;
 }

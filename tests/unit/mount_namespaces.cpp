@@ -127,6 +127,12 @@ std::string Inhabitant::act(const std::function<void()>& body) const {
   return words == "ready" ? "" : words;
 }
 
+void must(int result) {
+  if (result != 0) {
+    throw errno_error("preparing");
+  }
+}
+
 void do_mount(const char* source, const char* target, const char* type, unsigned long flags,
               const char* data) {
   if (::mount(source, target, type, flags, data) != 0) {
@@ -209,8 +215,10 @@ std::vector<std::string> view(const Inhabitant& of) {
     const size_t device = devices.try_emplace(mount->device, devices.size()).first->second;
     const size_t group = groups.try_emplace(mount->peer_group, groups.size()).first->second;
     const size_t master = groups.try_emplace(mount->master, groups.size()).first->second;
+    // In a file system that others see, too, a root without a name had another one.
+    const std::string root = mount->is_deleted() && mount->type != "tmpfs" ? "(removed)" : mount->root;
     lines.push_back(fmt::format("{}: device {} root {} flags {:#x} shared {} master {} {} {} {} {} {}", where,
-                                device, mount->root, mount->attributes, group, master,
+                                device, root, mount->attributes, group, master,
                                 mount->unbindable ? "unbindable" : "", mount->type, mount->source,
                                 mount->read_only ? "ro" : "rw", fmt::join(mount->options, ",")));
   }

@@ -34,6 +34,7 @@ class Inhabitant {
 };
 
 /// The system calls, which throw where they fail.
+void must(int result);
 void do_mount(const char* source, const char* target, const char* type, unsigned long flags,
               const char* data);
 void bind(const char* source, const char* target, unsigned long flags = 0);
