@@ -3,12 +3,14 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <optional>
 
 #include "dump/descriptor_kind.h"
 #include "dump/multicast.h"
 #include "dump/socket_options.h"
 #include "images-format/inet_socket.pb.h"
 #include "kernel/error.h"
+#include "kernel/namespace.h"
 #include "kernel/tcp_state.h"
 
 namespace godwit::collecting {
@@ -17,29 +19,6 @@ namespace {
 
 bool matches(const Description& description) {
   return description.socket_domain == AF_INET || description.socket_domain == AF_INET6;
-}
-
-TcpState state_of(const tcp_info& info) {
-  return static_cast<TcpState>(info.tcpi_state);
-}
-
-void check_tcp(const Description& description, int socket, const DumpOptions& options) {
-  const tcp_info info = tcp_info_of(socket);
-  const TcpState state = state_of(info);
-  if (state == TcpState::Listen && info.tcpi_unacked > 0) {
-    throw refusal("{}, a listening TCP socket with connections that wait to be accepted,",
-                  description.name());
-  }
-  if (state == TcpState::Listen || (state == TcpState::Close && info.tcpi_segs_out == 0)) {
-    return;
-  }
-  if (!options.tcp_established) {
-    throw Error(fmt::format("{} is a TCP connection", description.name()), 0,
-                "--tcp-established keeps TCP connections");
-  }
-  if (state != TcpState::Established) {
-    throw refusal("{}, a TCP connection that is being opened or closed,", description.name());
-  }
 }
 
 void check_udp(const Description& description, int socket) {
@@ -55,7 +34,7 @@ void check(const Description& description, Context& context) {
   const int type = socket_option(socket.get(), SOL_SOCKET, SO_TYPE, name);
   const int protocol = socket_option(socket.get(), SOL_SOCKET, SO_PROTOCOL, name);
   if (type == SOCK_STREAM && protocol == IPPROTO_TCP) {
-    check_tcp(description, socket.get(), context.options);
+    TcpConnections::check(socket.get(), name, context.options);
   } else if (type == SOCK_DGRAM && protocol == IPPROTO_UDP) {
     check_udp(description, socket.get());
   } else {
@@ -81,6 +60,10 @@ std::string address(int socket, NameCall call, const Description& description) {
 }
 
 void collect(std::span<const Description* const> descriptions, Context& context) {
+  std::optional<EnteredNamespace> inside;
+  if (context.namespaces.net_namespace() >= 0) {
+    inside.emplace("net", context.namespaces.net_namespace());
+  }
   SocketOptionReader options;
   MulticastGroups multicast;
   for (const Description* description : descriptions) {
@@ -97,26 +80,30 @@ void collect(std::span<const Description* const> descriptions, Context& context)
       const tcp_info info = tcp_info_of(socket.get());
       record->set_listening(state_of(info) == TcpState::Listen);
       record->set_backlog(record->listening() ? info.tcpi_sacked : 0);
+      if (record->listening()) {
+        context.tcp.check_listening(record->inode(), record->family(), name);
+      }
     }
-    if (!record->listening()) {
+    if (record->type() != SOCK_STREAM) {
       record->set_remote_address(address(socket.get(), ::getpeername, *description));
     }
     options.read(socket.get(), name, *record->mutable_options());
     if (record->type() == SOCK_DGRAM) {
       multicast.read(socket.get(), record->family(), name, *record->mutable_options());
     }
-    if (record->type() == SOCK_STREAM && !record->remote_address().empty()) {
+    if (record->type() == SOCK_STREAM && !record->listening()) {
       context.tcp.add(std::move(socket), name, *record);
     }
     context.add(std::move(record));
   }
-  context.tcp.read(context.namespaces.net_namespace());
+  context.tcp.read();
 }
 
 }  // namespace
 
 constinit const Kind kInetSocket{
     "internet socket", matches, check, collect,
-    "TCP that listens or is closed; UDP without datagrams that wait; options, multicast memberships"};
+    "TCP, connections in any state by --tcp-established (docs/tcp.md); UDP without datagrams that wait; "
+    "options, multicast memberships"};
 
 }  // namespace godwit::collecting

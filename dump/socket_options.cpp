@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "dump/tcp.h"
 #include "kernel/error.h"
 #include "kernel/tcp_state.h"
 
@@ -177,12 +178,12 @@ void read_buffers(int socket, bool connected, image::SocketOptions& record) {
   }
 }
 
+/// Now, or some time ago.
 bool is_tcp_connection(int socket, int type, int protocol) {
   if (type != SOCK_STREAM || protocol != IPPROTO_TCP) {
     return false;
   }
-  const auto state = static_cast<TcpState>(tcp_info_of(socket).tcpi_state);
-  return state != TcpState::Close && state != TcpState::Listen;
+  return is_connection(state_of(tcp_info_of(socket))) || was_tcp_connection(socket);
 }
 
 void refuse_attachments(int socket, const std::string& name) {

@@ -24,6 +24,7 @@
 #include "images-format/tty.pb.h"
 #include "images-format/unix_socket.pb.h"
 #include "images-format/validate_index.h"
+#include "kernel/tcp_state.h"
 
 namespace godwit {
 
@@ -34,7 +35,6 @@ constexpr uint32_t kMaxPipeBytes = 1U << 31;     // round_pipe_size() in fs/pipe
 constexpr size_t kTermiosBytes = 44;             // struct termios2
 constexpr size_t kWindowSizeBytes = 8;           // struct winsize
 constexpr size_t kMaxOptionBytes = 4096;
-constexpr uint32_t kTcpEstablished = 1;       // the kernel's net/tcp_states.h
 constexpr size_t kMaxQueueBytes = 1UL << 30;  // half of what a socket buffer can be made
 constexpr uint32_t kMaxWindowScale = 14;      // TCP_MAX_WSCALE
 
@@ -151,9 +151,14 @@ void validate_connection(const image::InetSocket& socket) {
   const image::TcpConnection& connection = socket.connection();
   require(socket.type() == SOCK_STREAM && socket.protocol() == IPPROTO_TCP && !socket.listening(),
           "a connection of a socket that can have none");
-  require(!socket.local_address().empty() && !socket.remote_address().empty(),
+  const auto state = static_cast<TcpState>(connection.state());
+  constexpr std::array kStates = {TcpState::Established, TcpState::SynSent, TcpState::FinWait1,
+                                  TcpState::FinWait2,    TcpState::Close,   TcpState::CloseWait,
+                                  TcpState::LastAck,     TcpState::Closing};
+  require(connection.state() <= UINT8_MAX && std::ranges::find(kStates, state) != kStates.end(),
+          "a connection in state {}", connection.state());
+  require(!socket.local_address().empty() && socket.remote_address().empty() == (state == TcpState::Close),
           "a connection without an address");
-  require(connection.state() == kTcpEstablished, "a connection in state {}", connection.state());
   require(connection.unsent() <= connection.send_queue().size(), "{} of {} bytes haven't been sent",
           connection.unsent(), connection.send_queue().size());
   require(

@@ -21,6 +21,11 @@ enum class TcpState : uint8_t {
   Closing,
 };
 
+/// There is another end, or somebody looks for one.
+[[nodiscard]] constexpr bool is_connection(TcpState state) {
+  return state != TcpState::Close && state != TcpState::Listen;
+}
+
 /// The peer has closed its side.
 [[nodiscard]] constexpr bool has_received_fin(TcpState state) {
   return state == TcpState::CloseWait || state == TcpState::LastAck || state == TcpState::Closing;
@@ -30,6 +35,10 @@ enum class TcpState : uint8_t {
 [[nodiscard]] constexpr bool has_written_fin(TcpState state) {
   return state == TcpState::FinWait1 || state == TcpState::FinWait2 || state == TcpState::LastAck ||
          state == TcpState::Closing;
+}
+
+[[nodiscard]] inline TcpState state_of(const tcp_info& info) {
+  return static_cast<TcpState>(info.tcpi_state);
 }
 
 /// Throws Error. See tcp(7), TCP_INFO.

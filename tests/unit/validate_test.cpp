@@ -273,7 +273,12 @@ TEST(Validate, Connections) {
   EXPECT_THAT(connection([](auto& s) { s.set_type(2); }), HasSubstr("can have none"));
   EXPECT_THAT(connection([](auto& s) { s.clear_remote_address(); }), HasSubstr("without an address"));
   EXPECT_THAT(connection([](auto& s) { s.set_remote_address("x"); }), HasSubstr("address has 1 bytes"));
-  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_state(99); }), HasSubstr("state 99"));
+  for (const uint32_t state : {0U, 3U, 6U, 10U, 12U, 99U, 257U}) {
+    EXPECT_THAT(connection([&](auto& s) { s.mutable_connection()->set_state(state); }),
+                HasSubstr("in state " + std::to_string(state)));
+  }
+  EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_state(7); }),
+              HasSubstr("without an address"));
   EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_unsent(1); }), HasSubstr("1 of 0 bytes"));
   EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_send_scale(15); }), HasSubstr("scales"));
   EXPECT_THAT(connection([](auto& s) { s.mutable_connection()->set_receive_scale(15); }),
