@@ -136,15 +136,15 @@ std::string connection_text(const image::InetSocket& socket) {
 void add_sockets(const CheckpointImage& image, Texts& texts) {
   for (const image::UnixSocket* socket : image.all<image::UnixSocket>()) {
     for (const image::UnixSocketEnd& end : socket->ends()) {
-      texts[end.open_file().id()] =
-          fmt::format("unix {} socket{}{}{}", type_name(socket->type()), unix_name(end.name()),
-                      end.listening()            ? ", listening"
-                      : socket->ends_size() == 2 ? ", connected"
-                                                 : "",
-                      end.queue().empty()
-                          ? ""
-                          : fmt::format(", {} waiting",
-                                        format_count(static_cast<uint64_t>(end.queue_size()), "message")));
+      texts[end.open_file().id()] = fmt::format(
+          "unix {} socket{}{}{}", type_name(socket->type()), unix_name(end.name()),
+          end.listening()            ? ", listening"
+          : socket->ends_size() == 2 ? ", connected"
+                                     : "",
+          end.queue().messages().empty()
+              ? ""
+              : fmt::format(", {} waiting",
+                            format_count(static_cast<uint64_t>(end.queue().messages_size()), "message")));
     }
   }
   for (const image::InetSocket* socket : image.all<image::InetSocket>()) {

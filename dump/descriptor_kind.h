@@ -26,7 +26,10 @@
 /// What the dumper knows of open file descriptions, and the kinds of them that it can keep.
 namespace godwit::collecting {
 
-/// One open file description of the tree, by the descriptor under which it was first seen.
+struct Kind;
+
+/// One open file description of the tree, by the descriptor under which it was first seen: a task's, or, of
+/// one that nobody has but a message in a socket, our own.
 struct Description {
   uint32_t id = 0;
   pid_t pid = 0;
@@ -36,6 +39,8 @@ struct Description {
   struct stat status {};     // only if the link is a path
   int socket_domain = -1;    // AF_*; only of sockets
   image::SignalOwner owner;  // with a pid, a signal or O_ASYNC only where somebody has asked for signals
+  const Kind* kind = nullptr;
+  std::unique_ptr<google::protobuf::Message> content;  // what Kind::look_inside has found
 
   [[nodiscard]] bool has_path() const { return link.starts_with('/'); }
   [[nodiscard]] uint32_t flags() const;  // without O_CLOEXEC and O_ASYNC
@@ -66,6 +71,10 @@ class Context {
   [[nodiscard]] Fd copy(const Description& description);
   /// Hands over a record for the image.
   void add(std::unique_ptr<google::protobuf::Message> record) { records.push_back(std::move(record)); }
+  /// The id of an open file that a task has closed and that still matters. There is no description of it.
+  [[nodiscard]] uint32_t id_of_closed_file() { return --next_closed_id_; }
+  /// The id of the description that a message in a socket carries. Throws Error if it can't be kept.
+  std::function<uint32_t(Fd)> in_flight;
   /// Lets go of the descriptors that `copy` keeps.
   void forget_tasks();
 
@@ -76,6 +85,7 @@ class Context {
   std::vector<pid_t> pids;        // all tasks
 
  private:
+  uint32_t next_closed_id_ = UINT32_MAX;  // downwards; descriptions are counted upwards
   pid_t pidfd_of_ = 0;
   Fd pidfd_;
 };
@@ -89,6 +99,8 @@ struct Kind {
   /// Makes the records of all descriptions of the kind, once every task has been seen.
   void (*collect)(std::span<const Description* const>, Context&);
   std::string_view kept;  // in docs/support-table.md
+  /// Finds what is in it, other descriptions among that, once every task has been seen. May be null.
+  std::unique_ptr<google::protobuf::Message> (*look_inside)(const Description&, Context&) = nullptr;
 };
 
 extern const Kind kRegularFile;

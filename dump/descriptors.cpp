@@ -118,17 +118,21 @@ bool is_among(const std::vector<pid_t>& pids, const image::SignalOwner& owner) {
 struct DescriptorCollector::State {
   State(FileTable& files, SharedMemoryTable& shared_memory, NamespaceTable& namespaces,
         const DumpOptions& options)
-      : context(files, shared_memory, namespaces, options), of_kind(kKinds.size()) {}
+      : context(files, shared_memory, namespaces, options), of_kind(kKinds.size()) {
+    context.in_flight = [this](Fd descriptor) { return take_in_flight(std::move(descriptor)); };
+  }
 
   collecting::Context context;
   FileLockTable locks;
   std::unordered_map<Likeness, std::vector<Description*>, LikenessHash> alike;  // in kcmp's order
   std::vector<size_t> table_order;  // indexes into context.tables, in kcmp's order
   std::vector<std::vector<const Description*>> of_kind;
+  std::vector<Fd> in_flight;  // our descriptors of descriptions that no task has
 
   const Description& description_of(pid_t pid, int fd, int links, const FdInfo& info);
   void identify(Description& description, int links);
   void collect_table(pid_t pid, image::DescriptorTable& table);
+  uint32_t take_in_flight(Fd descriptor);
 };
 
 /// The description behind a descriptor: one that is known, or a new one.
@@ -178,6 +182,7 @@ void DescriptorCollector::State::identify(Description& description, int links) {
         kKinds[i]->check(description, context);
       }
       of_kind[i].push_back(&description);
+      description.kind = kKinds[i];
       return;
     }
   }
@@ -199,6 +204,25 @@ void DescriptorCollector::State::collect_table(pid_t pid, image::DescriptorTable
       locks.add(info, description, pid);
     }
   }
+}
+
+uint32_t DescriptorCollector::State::take_in_flight(Fd descriptor) {
+  const pid_t self = ::getpid();
+  const Fd links = open_file("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+  const Fd infos = open_file("/proc/self/fdinfo", O_PATH | O_DIRECTORY);
+  const FdInfo info = read_fdinfo(infos.get(), self, descriptor.get());
+  const size_t known = context.descriptions.size();
+  const Description& description = description_of(self, descriptor.get(), links.get(), info);
+  if (context.descriptions.size() > known) {
+    if (!info.lines("lock").empty()) {
+      throw refusal("{} in a message in a socket, with a lock on it,", description.link);
+    }
+    if (description.owner.pid() != 0 || description.owner.signal() != 0 || description.owner.async()) {
+      throw refusal("{} in a message in a socket, which signals somebody,", description.link);
+    }
+    in_flight.push_back(std::move(descriptor));
+  }
+  return description.id;
 }
 
 DescriptorCollector::DescriptorCollector(FileTable& files, SharedMemoryTable& shared_memory,
@@ -229,6 +253,13 @@ uint32_t DescriptorCollector::collect(pid_t pid) {
 }
 
 void DescriptorCollector::finish() {
+  // More are found on the way.
+  for (size_t i = 0; i < state_->context.descriptions.size(); ++i) {
+    Description& description = *state_->context.descriptions[i];
+    if (description.kind->look_inside != nullptr) {
+      description.content = description.kind->look_inside(description, state_->context);
+    }
+  }
   for (const auto& description : state_->context.descriptions) {
     if (description->owner.pid() != 0 && !is_among(state_->context.pids, description->owner)) {
       throw refusal("{}, which signals somebody outside the tree ({}),", description->name(),

@@ -51,14 +51,19 @@ class Holders {
   }
 
   [[nodiscard]] bool somebody_has_both(uint32_t a, uint32_t b) const {
-    const std::set<size_t>& of_b = tables_of_.at(b);
-    return std::any_of(tables_of_.at(a).begin(), tables_of_.at(a).end(),
-                       [&](size_t table) { return of_b.contains(table); });
+    const auto of_a = tables_of_.find(a);
+    const auto of_b = tables_of_.find(b);
+    return of_a != tables_of_.end() && of_b != tables_of_.end() &&
+           std::any_of(of_a->second.begin(), of_a->second.end(),
+                       [&](size_t table) { return of_b->second.contains(table); });
   }
 
  private:
   [[nodiscard]] const Description* at(pid_t pid, int fd) const {
     const auto table = std::find(context_.table_pids.begin(), context_.table_pids.end(), pid);
+    if (table == context_.table_pids.end()) {
+      return nullptr;  // of one that is only in flight we have a descriptor ourselves
+    }
     const auto& descriptors =
         context_.tables[static_cast<size_t>(table - context_.table_pids.begin())].descriptors();
     const auto found = std::lower_bound(

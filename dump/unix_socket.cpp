@@ -1,16 +1,16 @@
-#include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
+#include <array>
+#include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "dump/descriptor_kind.h"
 #include "dump/socket_options.h"
+#include "dump/unix_socket_name.h"
 #include "dump/unix_socket_queue.h"
 #include "images-format/unix_socket.pb.h"
 #include "kernel/error.h"
-#include "kernel/namespace.h"
-#include "kernel/sock_diag.h"
 
 namespace godwit::collecting {
 
@@ -24,33 +24,10 @@ bool matches(const Description& description) {
   return description.socket_domain == AF_UNIX;
 }
 
-std::string bound_name(int socket, const Description& description) {
-  sockaddr_un address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    throw errno_error("cannot ask {} for its name", description.name());
-  }
-  std::string name(address.sun_path,
-                   std::min<size_t>(size - offsetof(sockaddr_un, sun_path), sizeof address.sun_path));
-  // A path may be counted with its final zero; in an abstract name every byte counts.
-  if (!name.empty() && name.front() != '\0') {
-    name.resize(std::min(name.size(), name.find('\0')));
-  }
-  return name;
-}
-
-std::unordered_map<uint32_t, UnixSocketInfo> list_in(int net_namespace) {
-  if (net_namespace < 0) {
-    return list_unix_sockets();
-  }
-  const EnteredNamespace entered("net", net_namespace);
-  return list_unix_sockets();
-}
-
 class Collector {
  public:
   Collector(std::span<const Description* const> descriptions, Context& context)
-      : context_(context), all_(list_in(context.namespaces.net_namespace())) {
+      : context_(context), sockets_(context.namespaces.net_namespace()) {
     for (const Description* description : descriptions) {
       by_inode_[description->info.inode] = description;
     }
@@ -70,18 +47,30 @@ class Collector {
       }
     } else {
       add_end(description, *record);
-      check_alone(description, info, *record);
+      add_closed_peer(description, info, *record);
     }
-    context_.add(std::move(record));
+    if (record->ends_size() == 2 && record->ends(0).accepted()) {
+      record->mutable_ends()->SwapElements(0, 1);
+    }
+    records_[record->ends_size() == 2 && record->ends(1).accepted() ? 0 : 1].push_back(std::move(record));
+  }
+
+  /// Connections come before the sockets that have their names now.
+  void hand_over() {
+    for (auto& records : records_) {
+      for (auto& record : records) {
+        context_.add(std::move(record));
+      }
+    }
   }
 
  private:
   const UnixSocketInfo& info_of(const Description& description) {
-    const auto found = all_.find(static_cast<uint32_t>(description.info.inode));
-    if (found == all_.end()) {
+    const UnixSocketInfo* found = sockets_.find(description.info.inode);
+    if (found == nullptr) {
       throw refusal("{}, a unix socket of another network namespace,", description.name());
     }
-    return found->second;
+    return *found;
   }
 
   /// The other end, which must be connected to this one alone.
@@ -106,7 +95,7 @@ class Collector {
     end.set_inode(description.info.inode);
     end.set_shutdown(info.shutdown);
     options_.read(socket.get(), description.name(), *end.mutable_options());
-    add_name(description, info, socket.get(), end);
+    end.set_name(name_of_unix_socket(socket.get(), description.name()));
     if (info.state == kListening) {
       end.set_listening(true);
       end.set_backlog(info.backlog);
@@ -114,22 +103,20 @@ class Collector {
         throw refusal("{}, a listening unix socket with connections that wait to be accepted,",
                       description.name());
       }
-      return;
     }
-    if (record.type() != SOCK_DGRAM && info.state == kEstablished && !end.name().empty()) {
-      throw refusal("{}, a connection made through a listening unix socket,", description.name());
+    if (!end.name().empty()) {
+      end.set_accepted(record.type() != SOCK_DGRAM && info.state == kEstablished &&
+                       !sockets_.holds_its_name(socket.get(), info));
+      if (!end.accepted() && end.name().front() != '\0') {
+        add_file(description, info, end);
+      }
     }
-    for (std::string& message : peek_unix_socket_queue(socket.get(), record.type(), description.name())) {
-      end.add_queue(std::move(message));
+    if (description.content) {
+      *end.mutable_queue() = static_cast<const image::UnixQueue&>(*description.content);
     }
   }
 
-  void add_name(const Description& description, const UnixSocketInfo& info, int socket,
-                image::UnixSocketEnd& end) const {
-    end.set_name(bound_name(socket, description));
-    if (end.name().empty() || end.name().front() == '\0') {
-      return;
-    }
+  void add_file(const Description& description, const UnixSocketInfo& info, image::UnixSocketEnd& end) const {
     if (end.name().front() != '/') {
       throw refusal("{}, a unix socket bound to the relative path {},", description.name(), end.name());
     }
@@ -144,30 +131,40 @@ class Collector {
     end.set_gid(status.st_gid);
   }
 
-  /// An end without a living peer: never connected, listening, or left behind.
-  static void check_alone(const Description& description, const UnixSocketInfo& info,
-                          image::UnixSocket& record) {
-    image::UnixSocketEnd& end = *record.mutable_ends(0);
+  /// An end without a living peer was never connected, or listens, or has been left behind: then what it was
+  /// connected to is made again, and closed when it has sent what waits.
+  void add_closed_peer(const Description& description, const UnixSocketInfo& info,
+                       image::UnixSocket& record) {
+    const image::UnixSocketEnd& end = record.ends(0);
     if (end.listening()) {
       return;
     }
-    if (record.type() == SOCK_DGRAM) {
-      end.set_peer_closed(info.has_peer);
-    } else if (info.state == kEstablished) {
-      // A closing end shuts its peer down. Otherwise the connection waits for somebody to accept it.
-      if (info.shutdown != kBothWays) {
-        throw refusal("{}, a connection that hasn't been accepted yet,", description.name());
+    const bool connected = record.type() == SOCK_DGRAM ? info.has_peer : info.state == kEstablished;
+    if (!connected) {
+      if (!end.queue().messages().empty()) {
+        throw refusal("{}, an unconnected unix socket with messages that wait to be read,",
+                      description.name());
       }
-      end.set_peer_closed(true);
+      return;
     }
-    if (!end.peer_closed() && end.queue_size() > 0) {
-      throw refusal("{}, an unconnected unix socket with messages that wait to be read,", description.name());
+    // A closing end shuts its peer down. Otherwise the connection waits for somebody to accept it.
+    if (record.type() != SOCK_DGRAM && info.shutdown != kBothWays) {
+      throw refusal("{}, a connection that hasn't been accepted yet,", description.name());
+    }
+    const Fd socket = context_.copy(description);
+    image::UnixSocketEnd& closed = *record.add_ends();
+    closed.mutable_open_file()->set_id(context_.id_of_closed_file());
+    closed.set_name(name_of_unix_peer(socket.get(), description.name()));
+    if (!closed.name().empty()) {
+      closed.set_accepted(record.type() != SOCK_DGRAM && !record.ends(0).accepted());
+      closed.set_unlinked(!closed.accepted() && closed.name().front() != '\0');
     }
   }
 
   Context& context_;
   SocketOptionReader options_;
-  std::unordered_map<uint32_t, UnixSocketInfo> all_;
+  UnixSockets sockets_;
+  std::array<std::vector<std::unique_ptr<image::UnixSocket>>, 2> records_;  // accepted connections, others
   std::unordered_map<uint64_t, const Description*> by_inode_;
 };
 
@@ -176,11 +173,18 @@ void collect(std::span<const Description* const> descriptions, Context& context)
   for (const Description* description : descriptions) {
     collector.collect(*description);
   }
+  collector.hand_over();
 }
 
 }  // namespace
 
-constinit const Kind kUnixSocket{"unix socket", matches, nullptr, collect,
-                                 "pairs with queued messages, listening sockets, options"};
+constinit const Kind kUnixSocket{
+    "unix socket",
+    matches,
+    nullptr,
+    collect,
+    "pairs and accepted connections with queued messages, descriptors and credentials in them; listening "
+    "sockets, options",
+    peek_unix_socket_queue};
 
 }  // namespace godwit::collecting

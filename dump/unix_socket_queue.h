@@ -1,12 +1,16 @@
 #pragma once
 
-#include <string>
-#include <vector>
+#include <memory>
 
-namespace godwit {
+#include "dump/descriptor_kind.h"
+#include "images-format/unix_socket.pb.h"
 
-/// What waits to be read from a unix socket; nothing is taken out of it. One entry a message, or, of a
-/// stream, one a piece. Throws Error, also for messages that carry descriptors or credentials.
-[[nodiscard]] std::vector<std::string> peek_unix_socket_queue(int socket, int type, const std::string& name);
+namespace godwit::collecting {
 
-}  // namespace godwit
+/// What waits to be read at a unix socket; nothing is taken out. Descriptors that are in flight become
+/// descriptions of the context. Throws Error, a refusal for what couldn't be sent again. Null: nothing waits.
+/// Kind::look_inside.
+[[nodiscard]] std::unique_ptr<google::protobuf::Message> peek_unix_socket_queue(
+    const Description& description, Context& context);
+
+}  // namespace godwit::collecting

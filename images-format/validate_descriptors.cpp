@@ -37,6 +37,7 @@ constexpr size_t kWindowSizeBytes = 8;           // struct winsize
 constexpr size_t kMaxOptionBytes = 4096;
 constexpr size_t kMaxQueueBytes = 1UL << 30;  // half of what a socket buffer can be made
 constexpr uint32_t kMaxWindowScale = 14;      // TCP_MAX_WSCALE
+constexpr size_t kMostInFlight = 253;         // SCM_MAX_FD
 
 void validate_file(const image::File& file) {
   require_path(file.path(), "its path");
@@ -127,15 +128,26 @@ void validate_options(const image::SocketOptions& options) {
   }
 }
 
-void validate_unix(const image::UnixSocket& socket, const ValidationIndex& /*index*/) {
+void validate_unix(const image::UnixSocket& socket, const ValidationIndex& index) {
   require(socket.type() == SOCK_STREAM || socket.type() == SOCK_DGRAM || socket.type() == SOCK_SEQPACKET,
           "socket type {}", socket.type());
   require(socket.ends_size() == 1 || socket.ends_size() == 2, "it has {} ends", socket.ends_size());
   for (const image::UnixSocketEnd& end : socket.ends()) {
     require(end.name().size() <= sizeof(sockaddr_un::sun_path), "its name has {} bytes", end.name().size());
-    require(!end.listening() || socket.ends_size() == 1, "it listens, but is connected");
+    require(!end.listening() || (socket.ends_size() == 1 && !end.name().empty()),
+            "it listens, but is connected or has no name");
+    require(!end.accepted() || (socket.ends_size() == 2 && &end == &socket.ends(1) && !end.name().empty()),
+            "it was accepted by nobody");
+    require(socket.ends_size() == 2 || !end.has_queue(), "something waits in it that nobody can have sent");
     require(end.shutdown() <= 3, "shutdown {}", end.shutdown());
     validate_options(end.options());
+    for (const image::UnixMessage& message : end.queue().messages()) {
+      require(static_cast<size_t>(message.open_files_size()) <= kMostInFlight,
+              "{} descriptors are in flight in one message", message.open_files_size());
+      for (const uint32_t id : message.open_files()) {
+        require(index.open_files.contains(id), "open file {}, which is in flight, isn't there", id);
+      }
+    }
   }
 }
 

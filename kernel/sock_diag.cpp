@@ -23,6 +23,15 @@ T payload_of(const rtattr* attribute) {
   return value;
 }
 
+/// A path is counted with its final zero; in an abstract name every byte counts.
+std::string name_of(const rtattr* attribute) {
+  std::string name(static_cast<const char*>(RTA_DATA(attribute)), RTA_PAYLOAD(attribute));
+  if (!name.empty() && name.front() != '\0') {
+    name.resize(std::min(name.size(), name.find('\0')));
+  }
+  return name;
+}
+
 UnixSocketInfo parse(const unix_diag_msg* message, size_t length) {
   UnixSocketInfo info;
   info.state = message->udiag_state;
@@ -44,8 +53,14 @@ UnixSocketInfo parse(const unix_diag_msg* message, size_t length) {
         info.backlog = lengths.udiag_wqueue;
         break;
       }
-      case UNIX_DIAG_VFS:
-        info.file_inode = payload_of<unix_diag_vfs>(attribute).udiag_vfs_ino;
+      case UNIX_DIAG_VFS: {
+        const auto file = payload_of<unix_diag_vfs>(attribute);
+        info.file_inode = file.udiag_vfs_ino;
+        info.file_device = file.udiag_vfs_dev;
+        break;
+      }
+      case UNIX_DIAG_NAME:
+        info.name = name_of(attribute);
         break;
       default:
         break;
@@ -64,7 +79,7 @@ void send_request(int socket) {
   message.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   message.request.sdiag_family = AF_UNIX;
   message.request.udiag_states = ~0U;
-  message.request.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS;
+  message.request.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS;
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
   if (::sendto(socket, &message, sizeof message, 0, reinterpret_cast<const sockaddr*>(&kernel),

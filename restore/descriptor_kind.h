@@ -32,6 +32,8 @@ class Destination {
 struct OutsideDescriptors {
   /// What was handed over, by name, at numbers that tasks inherit.
   const std::map<std::string, int>& external;
+  /// The root of a file system that nobody else sees, for the files of sockets; -1: no record wants it.
+  int aside = -1;
   /// /proc/self/fd, for scripts that run in this process, whose mount namespace may not be the one of its
   /// /proc; -1 for those of tasks.
   int own_descriptors = -1;
@@ -81,6 +83,8 @@ class MakeContext {
   [[nodiscard]] bool runs_in_this_process() const { return outside_.own_descriptors >= 0; }
   /// The number of what was handed over under that name. Throws Error.
   [[nodiscard]] int external(const std::string& name) const;
+  /// The root directory of a file system that nobody else sees.
+  [[nodiscard]] int aside() const { return outside_.aside; }
 
  private:
   Destination& destination_;
@@ -121,6 +125,16 @@ struct ConcludeContext {
   const std::function<Fd(uint32_t)>& open_file;
 };
 
+/// What a kind's `fill` works with, in this process.
+class FillContext {
+ public:
+  virtual ~FillContext() = default;
+  /// A descriptor, in this process, of any description of the image. Throws Error.
+  [[nodiscard]] virtual Fd descriptor(uint32_t open_file_id) const = 0;
+  /// The pid of whoever had one in the image; 0: it isn't of the tree.
+  [[nodiscard]] virtual pid_t pid_now(pid_t in_image) const = 0;
+};
+
 /// A record's descriptions are handed over by whoever restores.
 struct External {
   std::string name;  // empty: they aren't
@@ -150,6 +164,15 @@ struct Kind {
   void (*enliven)(const google::protobuf::Message&, int descriptor) = nullptr;
   /// Whether a record needs that. Null: none does.
   bool (*enlivens)(const google::protobuf::Message&) = nullptr;
+  /// Whether the record is made in this process, with MakeContext::aside. Null: none is.
+  bool (*made_aside)(const google::protobuf::Message&) = nullptr;
+  /// Puts into the record's descriptions what waits there, when all descriptions of the image are in place.
+  /// May be null. Throws Error.
+  void (*fill)(const google::protobuf::Message&, const FillContext&) = nullptr;
+
+  [[nodiscard]] bool is_made_aside(const google::protobuf::Message& record) const {
+    return made_aside != nullptr && made_aside(record);
+  }
 };
 
 /// Emits the change of an inode's owner, unless whoever makes it (with this process's ids) is the owner.

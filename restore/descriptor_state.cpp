@@ -92,7 +92,8 @@ void DescriptorPlan::State::add_tables(const CheckpointImage& image) {
   }
 }
 
-/// A unit that only one table uses is made by the task that fills the table, any other by the coordinator.
+/// A unit that only one table uses is made by the task that fills the table, any other by the coordinator,
+/// and so is what nobody has: it waits in a socket, or is an end that was closed.
 void DescriptorPlan::State::decide_makers() {
   for (size_t i = 0; i < units.size(); ++i) {
     Unit& unit = units[i];
@@ -106,7 +107,10 @@ void DescriptorPlan::State::decide_makers() {
         unit.table = use.table;
       }
     }
-    if (unit.lowest >= 0 && !unit.shared) {
+    unit.shared = unit.shared || unit.kind->is_made_aside(*unit.record) ||
+                  std::any_of(unit.open_file_ids.begin(), unit.open_file_ids.end(),
+                              [&](uint32_t id) { return descriptions.at(id).uses.empty(); });
+    if (!unit.shared) {
       tables[unit.table].units.push_back(i);
     }
   }
@@ -130,7 +134,7 @@ void DescriptorPlan::State::decide_places() {
   for (const Unit& unit : units) {
     for (const uint32_t id : unit.open_file_ids) {
       Description& description = descriptions.at(id);
-      const int number = unit.shared ? number_in_all(description) : -1;
+      const int number = unit.shared && !description.uses.empty() ? number_in_all(description) : -1;
       if (number >= kCoordinatorsOwn && taken.insert(number).second) {
         description.inherited = number;
       }
@@ -149,8 +153,9 @@ void DescriptorPlan::State::decide_free_numbers(const CheckpointImage& image, ui
     wanted += file->has_ghost() ? 1 : 0;
   }
   for (const auto& [id, description] : descriptions) {
-    wanted += units[description.unit].shared && !description.uses.empty() ? 1 : 0;
+    wanted += units[description.unit].shared ? 1 : 0;
   }
+  wanted += 1;  // the directory aside
   const size_t least = wanted - in_place.size();
   if (static_cast<uint64_t>(above) + least <= limit) {
     return;
@@ -239,9 +244,8 @@ std::string DescriptorPlan::describe() const {
   std::string text;
   for (const auto& [id, description] : state.descriptions) {
     const Unit& unit = state.units[description.unit];
-    const std::string maker = unit.shared       ? "the coordinator"
-                              : unit.lowest < 0 ? "nobody"
-                                                : fmt::format("task {}", state.tables[unit.table].owner);
+    const std::string maker =
+        unit.shared ? "the coordinator" : fmt::format("task {}", state.tables[unit.table].owner);
     const std::string path = state.path(unit);
     text += fmt::format("open file {}: {}{}{}, made by {}", id, unit.kind->name, path.empty() ? "" : " ",
                         path, maker);

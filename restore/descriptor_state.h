@@ -39,7 +39,7 @@ struct Unit {
   const making::Kind* kind;
   const google::protobuf::Message* record;
   std::vector<uint32_t> open_file_ids;
-  bool shared = false;  // used by several tables: made by the coordinator
+  bool shared = false;  // used by several tables, or by none: made by the coordinator
   int lowest = -1;      // otherwise the first of its numbers; -1: not used at all
   size_t table = 0;     // and its table
 };
@@ -47,7 +47,7 @@ struct Unit {
 struct Description {
   size_t unit;
   const image::OpenFile* file;
-  std::vector<Use> uses;  // by table and number, ascending
+  std::vector<Use> uses;  // by table and number, ascending; none: the coordinator alone has it
   int inherited = -1;     // where tasks inherit it from
 };
 
@@ -73,6 +73,7 @@ struct DescriptorPlan::State {
   std::vector<int> in_place;            // numbers of the image at which tasks inherit what belongs there
   std::vector<int> made;                // descriptors of this process for tasks to inherit
   std::map<std::string, int> external;  // handed over, by name
+  int aside = -1;                       // see making::OutsideDescriptors
   BoundNames names;
   /// Copies, in this process, of descriptors that need it at last.
   struct Sleeper {

@@ -12,6 +12,7 @@
 #include "kernel/fd.h"
 #include "kernel/fdinfo.h"
 #include "kernel/log.h"
+#include "kernel/mount.h"
 #include "kernel/pidfd.h"
 #include "parasite/native.h"
 #include "restore/descriptor_kind.h"
@@ -312,10 +313,15 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
     shared.push_back(&unit);
     for (const uint32_t id : unit.open_file_ids) {
       Description& description = state.descriptions.at(id);
-      if (!description.uses.empty() && description.inherited < 0) {
+      if (description.inherited < 0) {
         description.inherited = state.first_scratch++;
       }
     }
+  }
+  const bool aside = std::any_of(shared.begin(), shared.end(),
+                                 [](const Unit* unit) { return unit->kind->is_made_aside(*unit->record); });
+  if (aside) {
+    state.aside = state.first_scratch++;
   }
   state.first_scratch += kFreshAtOnce;
   allow_descriptors(std::max(next_descriptor(), state.above));
@@ -330,12 +336,19 @@ void DescriptorPlan::make_shared(const FileOpener& files, const std::map<uint32_
   if (shared.empty()) {
     return;
   }
+  if (aside) {
+    const Fd root = make_superblock("tmpfs", "none", {});
+    if (::dup2(root.get(), state.aside) < 0) {
+      throw errno_error("cannot keep a directory at descriptor {}", state.aside);
+    }
+    state.made.push_back(state.aside);
+  }
   const NativeScripts native(kNativeBytes);
   for (auto next = shared.begin(); next != shared.end();) {
     ScriptBuilder script = native.script();
     InheritedPlace place(script, state);
     making::MakeContext context(script, files, shared_memory, state.names, place, state.first_scratch,
-                                state.clocks_go_on, {state.external, own_descriptors});
+                                state.clocks_go_on, {state.external, state.aside, own_descriptors});
     for (; next != shared.end() && script.size() < kNativeBatch; ++next) {
       state.set_subject(script, **next);
       (*next)->kind->make(*(*next)->record, context);

@@ -56,6 +56,10 @@ class DescriptorPlan {
 
   /// Emits which signals descriptors send.
   void emit_signals(ScriptBuilder& script, const image::Task& task);
+  /// By the coordinator, when all descriptors of all tasks are in place: puts into sockets what waits there,
+  /// and lets go of what nobody else has. `pid_now`: as conclude's, but 0 for who isn't of the tree. Throws
+  /// Error.
+  void fill(const std::function<pid_t(pid_t)>& pid_now);
   /// What the coordinator does, through copies of the tasks' descriptors, when all tasks, threads and process
   /// groups exist: who is signalled, which group is in the foreground. `pid_now`: the pid of whoever had one
   /// in the image. Throws Error.

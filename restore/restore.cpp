@@ -275,7 +275,9 @@ class Restore {
     shared_memory_.finish(image_);
     {
       const BlockedSignals blocked;
-      descriptors_.conclude(*files_, [this](pid_t in_image) { return pids_.now(plan_, in_image); });
+      const auto pid_now = [this](pid_t in_image) { return pids_.now(plan_, in_image); };
+      descriptors_.fill(pid_now);  // while nobody is signalled about it
+      descriptors_.conclude(*files_, pid_now);
     }
     std::vector<const image::Task*> away;
     for (size_t i = 0; i < nodes_.size(); ++i) {

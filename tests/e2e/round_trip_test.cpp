@@ -33,6 +33,8 @@ constexpr Entry kWorkloads[] = {
     {"pipe"},
     {"epoll"},
     {"unix_socket"},
+    {"unix_connection"},
+    {"unix_in_flight"},
     {"inet_socket"},
     {"file_lock"},
     {"eventfd"},

@@ -111,12 +111,12 @@ TEST_F(DescriptorPlanTest, BothEndsOfAPipeAreMadeTogether) {
             "open file 8: pipe, made by the coordinator; task 42: 1\n");
 }
 
-TEST_F(DescriptorPlanTest, WhatNobodyUsesIsNotMade) {
+TEST_F(DescriptorPlanTest, WhatNoTaskHasIsMadeByTheCoordinator) {
   add_task(41, 1);
   add_eventfd(7);
   add_table(1, {});
   const CheckpointImage all = image();
-  EXPECT_EQ(DescriptorPlan(all).describe(), "open file 7: eventfd, made by nobody\n");
+  EXPECT_EQ(DescriptorPlan(all).describe(), "open file 7: eventfd, made by the coordinator\n");
 }
 
 TEST_F(DescriptorPlanTest, ContradictionsAreErrors) {

@@ -71,6 +71,17 @@ class MemoryWriter : public CheckpointWriter {
   std::unique_ptr<MemoryPages> content = std::make_unique<MemoryPages>();
 };
 
+/// Runs `body`, and ends the process.
+[[noreturn]] void guarded(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const std::exception& e) {
+    std::snprintf(shared->failure, sizeof shared->failure, "%s", e.what());
+    ::_exit(1);
+  }
+  ::_exit(0);
+}
+
 /// A process with nothing but /dev/null at its standard descriptors.
 pid_t start(const std::function<void()>& body) {
   const pid_t pid = ::fork();
@@ -82,13 +93,7 @@ pid_t start(const std::function<void()>& body) {
     ::dup2(null, fd);
   }
   ::close_range(3, ~0U, 0);
-  try {
-    body();
-  } catch (const std::exception& e) {
-    std::snprintf(shared->failure, sizeof shared->failure, "%s", e.what());
-    ::_exit(1);
-  }
-  ::_exit(0);
+  guarded(body);
 }
 
 void end(pid_t pid) {
@@ -136,27 +141,44 @@ void fill_table(DescriptorPlan& plan, const image::Task& task, const FileOpener&
   native.run(finishing);
 }
 
-/// Runs in a process of its own. `second` gets its table in a child, as a restored task would.
+/// Runs in a process of its own. Each task gets its table in a child, as a restored task would.
 void rebuild(const CheckpointImage& image, const std::function<void()>& check,
              const std::function<void()>& second) {
   DescriptorPlan plan(image);
   FileOpener files(image, plan.first_free_descriptor());
   plan.make_shared(files, {}, files.next_descriptor());
   const NativeScripts native(size_t{64} << 20);
-  const auto tasks = image.all<image::Task>();
-  pid_t child = 0;
-  if (tasks.size() > 1 && (child = ::fork()) == 0) {
-    fill_table(plan, *tasks[1], files, native);
-    second();
-    ::_exit(0);
+  std::map<pid_t, pid_t> children;  // by the pid in the image
+  for (const image::Task* task : image.all<image::Task>()) {
+    const auto& checks = children.empty() ? check : second;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      guarded([&] {
+        fill_table(plan, *task, files, native);
+        ::raise(SIGSTOP);
+        checks();
+      });
+    }
+    children[task->pid(0)] = child;
+    int status = 0;
+    ::waitpid(child, &status, WUNTRACED);
+    if (!WIFSTOPPED(status)) {
+      ::_exit(1);
+    }
   }
-  fill_table(plan, *tasks[0], files, native);
-  check();
-  int status = 0;
-  if (child != 0 && (::waitpid(child, &status, 0) != child || status != 0)) {
-    ::_exit(1);
+  plan.fill([&](pid_t in_image) {
+    const auto found = children.find(in_image);
+    return found == children.end() ? throw error("no task {}", in_image) : found->second;
+  });
+  bool failed = false;
+  for (const auto& [pid, child] : children) {
+    ::kill(child, SIGCONT);
   }
-  ::_exit(0);
+  for (const auto& [pid, child] : children) {
+    int status = 0;
+    failed = ::waitpid(child, &status, 0) != child || status != 0 || failed;
+  }
+  ::_exit(failed ? 1 : 0);
 }
 
 /// A stopped process that has run `setup`, and perhaps its stopped child.

@@ -253,7 +253,7 @@ void append_pipes_and_sockets(std::vector<Record>& records, image::DescriptorTab
   pair.set_type(1);
   describe(*pair.add_ends()->mutable_open_file(), O_RDWR, table);
   describe(*pair.add_ends()->mutable_open_file(), O_RDWR, table);
-  pair.mutable_ends(0)->add_queue("hello");
+  pair.mutable_ends(0)->mutable_queue()->add_messages()->set_data("hello");
   append(records, pair);
   image::InetSocket inet;
   describe(*inet.mutable_open_file(), O_RDWR, table);

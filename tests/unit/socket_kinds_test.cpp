@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -9,6 +10,7 @@
 #include <string>
 
 #include "tests/unit/descriptor_kinds.h"
+#include "tests/workloads/unix_address.h"
 
 namespace godwit::testing {
 namespace {
@@ -51,25 +53,35 @@ TEST_F(DescriptorKinds, SocketPairsKeepTheirQueues) {
             "");
 }
 
-TEST_F(DescriptorKinds, DescriptorsInFlightAreRefused) {
-  EXPECT_THAT(refused([] {
+TEST_F(DescriptorKinds, DescriptorsInFlightArriveAfterARestore) {
+  EXPECT_EQ(round_trip(
+                [&] {
+                  int pair[2];
+                  int pipe[2];
+                  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && pair[0] == 3);
+                  REQUIRE(::pipe(pipe) == 0 && write_text(pipe[1], "in the pipe"));
+                  REQUIRE(workload::send_with(3, "x", {pipe[0], 3}));
+                  REQUIRE(::close(pipe[0]) == 0 && ::close(pipe[1]) == 0);
+                },
+                [&] {
+                  const workload::Received received = workload::receive(4);
+                  REQUIRE(received.text == "x" && received.descriptors.size() == 2);
+                  REQUIRE(read_text(received.descriptors[0]) == "in the pipe");
+                  REQUIRE(read_text(received.descriptors[0]).empty());
+                  REQUIRE(write_text(received.descriptors[1], "back") && read_text(4) == "back");
+                }),
+            "");
+}
+
+TEST_F(DescriptorKinds, ALockOnAFileInFlightIsRefused) {
+  EXPECT_THAT(refused([&] {
                 int pair[2];
                 REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-                alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-                char byte = 'x';
-                iovec part{&byte, 1};
-                msghdr header{};
-                header.msg_iov = &part;
-                header.msg_iovlen = 1;
-                header.msg_control = control;
-                header.msg_controllen = sizeof control;
-                cmsghdr* message = CMSG_FIRSTHDR(&header);
-                message->cmsg_level = SOL_SOCKET;
-                message->cmsg_type = SCM_RIGHTS;
-                message->cmsg_len = CMSG_LEN(sizeof(int));
-                REQUIRE(::sendmsg(pair[0], &header, 0) == 1);
+                const int file = ::open(path("file").c_str(), O_RDWR | O_CREAT, 0600);
+                REQUIRE(::flock(file, LOCK_EX) == 0 && workload::send_with(pair[0], "x", {file}));
+                REQUIRE(::close(file) == 0);
               }),
-              HasSubstr("SCM_RIGHTS"));
+              HasSubstr("in a message in a socket, with a lock on it, isn't supported"));
 }
 
 TEST_F(DescriptorKinds, UnixListenersListenAgain) {
