@@ -25,6 +25,9 @@ void collect_nftables(image::NetNamespace& record);
 /// net_xtables.cpp: tables of iptables-legacy and its like.
 void collect_legacy_filters(image::NetNamespace& record);
 
+/// net_conntrack.cpp: connections that are tracked, also for network address translation.
+void collect_tracked_connections(image::NetNamespace& record);
+
 /// net_filter_extension.cpp: refuses a rule (`rule`: in words) with a match or target that can't be made
 /// again.
 void check_filter_extension(const std::string& rule, const FilterExtension& extension);

@@ -20,6 +20,7 @@ void collect_net_namespace(image::NetNamespace& record, const DumpOptions& optio
   collect_net_tables(connection, record);
   collect_nftables(record);
   collect_legacy_filters(record);
+  collect_tracked_connections(record);
 }
 
 }  // namespace godwit

@@ -128,14 +128,6 @@ void refuse_multicast_groups() {
   });
 }
 
-void refuse_tracked_connections() {
-  const std::string path = "/proc/sys/net/netfilter/nf_conntrack_count";
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file && !read_all(file.get(), path).starts_with("0\n")) {
-    throw refusal("connection tracking entries");
-  }
-}
-
 }  // namespace
 
 void refuse_other_net_state(netlink::Connection& connection) {
@@ -147,7 +139,6 @@ void refuse_other_net_state(netlink::Connection& connection) {
   refuse_named_objects();
   warn_of_recent_lists();
   refuse_transformations();
-  refuse_tracked_connections();
 }
 
 }  // namespace godwit

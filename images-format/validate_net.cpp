@@ -193,6 +193,13 @@ void validate_legacy_filters(const google::protobuf::RepeatedPtrField<image::Leg
   }
 }
 
+void validate_connections(const google::protobuf::RepeatedPtrField<std::string>& entries) {
+  for (const std::string& entry : entries) {
+    require(entry.size() >= sizeof(nfgenmsg) && entry.size() <= kMaxFilterPart,
+            "a tracked connection of {} bytes", entry.size());
+  }
+}
+
 /// Below /proc/sys/net, and nowhere else.
 void require_setting_path(std::string_view path) {
   require(!path.empty() && path.size() < NAME_MAX && path.find('\0') == std::string_view::npos,
@@ -231,6 +238,8 @@ void validate_net(const image::NetNamespace& record) {
   validate_entries(Table::Forwarding, record.forwarding(), devices);
   validate_nftables(record.nftables());
   validate_legacy_filters(record.legacy_filters());
+  validate_connections(record.tracked_connections());
+  validate_connections(record.expected_connections());
   for (const image::NetSetting& setting : record.settings()) {
     require_setting_path(setting.path());
     require(setting.value().size() <= kMaxValue, "the setting {} has {} bytes", setting.path(),

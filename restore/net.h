@@ -32,6 +32,9 @@ void load_nftables(const image::NetNamespace& record);
 /// net_xtables.cpp: tables of iptables-legacy and its like, one by one.
 void load_legacy_filters(const image::NetNamespace& record);
 
+/// net_conntrack.cpp: connections that are tracked; when the rules are there that ask for that.
+void load_tracked_connections(const image::NetNamespace& record);
+
 /// net_settings.cpp: those of the namespace, before there are devices; and those of the devices. A setting
 /// that this kernel doesn't have or take is named in a warning.
 void apply_common_net_settings(const image::NetNamespace& record);

@@ -39,6 +39,7 @@ void furnish_net_namespace(const image::NetNamespace& record) {
   fill_net_tables(connection, record);
   load_legacy_filters(record);
   load_nftables(record);
+  load_tracked_connections(record);
   conclude_net_devices(connection, record);
 }
 

@@ -262,6 +262,14 @@ TEST(ValidateNet, LegacyFilters) {
             "");
 }
 
+TEST(ValidateNet, TrackedConnections) {
+  EXPECT_EQ(verdict([](auto& space) { space.add_tracked_connections(std::string(sizeof(nfgenmsg), 'x')); }),
+            "");
+  EXPECT_NE(verdict([](auto& space) { space.add_tracked_connections(""); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.add_expected_connections(std::string(3, 'x')); }), "");
+  EXPECT_NE(verdict([](auto& space) { space.add_tracked_connections(std::string(70 << 10, 'x')); }), "");
+}
+
 TEST(ValidateNet, SettingsLieBelowProcSysNet) {
   for (const char* path :
        {"", "/etc/passwd", "../kernel/core_pattern", "ipv4/../../kernel/x", "ipv4//x", "ipv4/", "./ipv4/x"}) {
