@@ -1,7 +1,7 @@
 // What can go wrong from outside: a clear error, nothing left behind, and the tree runs on.
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
-#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -131,7 +131,7 @@ TEST_F(Faults, DumpOfSomebodyElsesTask) {
 TEST_F(Faults, DumpOfWhatIsNotSupported) {
   LaunchOptions options;
   options.in_child = [] {
-    if (inotify_init() < 0) {
+    if (syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY) < 0) {
       _exit(1);
     }
   };
@@ -143,7 +143,7 @@ TEST_F(Faults, DumpOfWhatIsNotSupported) {
   }));
   const Snapshot before = observe_at_rest(pid);
   const Outcome refused = try_dump(pid, image());
-  expect_refusal(refused, {"descriptor", std::to_string(pid), "inotify"});
+  expect_refusal(refused, {"descriptor", std::to_string(pid), "userfaultfd"});
   EXPECT_EQ(refused.output.find("task " + std::to_string(pid)),
             refused.output.rfind("task " + std::to_string(pid)))
       << refused.output << "names the task twice";
