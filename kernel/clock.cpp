@@ -34,8 +34,9 @@ int64_t offset_in(std::string_view text, std::string_view clock) {
 }
 
 std::string offset_line(std::string_view clock, int64_t offset) {
-  const int64_t seconds = offset / kBillion - (offset % kBillion < 0 ? 1 : 0);
-  return fmt::format("{} {} {}\n", clock, seconds, offset - seconds * kBillion);
+  const int64_t rest = offset % kBillion;
+  return rest < 0 ? fmt::format("{} {} {}\n", clock, offset / kBillion - 1, rest + kBillion)
+                  : fmt::format("{} {} {}\n", clock, offset / kBillion, rest);
 }
 
 }  // namespace

@@ -26,7 +26,9 @@ constexpr size_t align(size_t size) {
 template <typename T>
 T read(std::span<const std::byte> data) {
   T value{};
-  std::memcpy(&value, data.data(), std::min(sizeof value, data.size()));
+  if (!data.empty()) {
+    std::memcpy(&value, data.data(), std::min(sizeof value, data.size()));
+  }
   return value;
 }
 
@@ -164,7 +166,7 @@ void Connection::send(const Request& request, uint16_t flags) {
   header.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags | request.flags());
   buffer_.resize(std::max<size_t>(kBufferBytes, header.nlmsg_len));
   std::memcpy(buffer_.data(), &header, sizeof header);
-  std::memcpy(buffer_.data() + sizeof header, request.payload().data(), request.payload().size());
+  std::ranges::copy(request.payload(), buffer_.data() + sizeof header);
   send_buffer(header.nlmsg_len);
 }
 

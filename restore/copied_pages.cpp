@@ -6,8 +6,8 @@ namespace godwit {
 
 namespace {
 
-std::vector<PageRange> inherited(const std::vector<PageRun>& runs) {
-  std::vector<PageRange> found;
+std::vector<PageNumbers> inherited(const std::vector<PageRun>& runs) {
+  std::vector<PageNumbers> found;
   for (const PageRun& run : runs) {
     if (run.kind == image::PAGE_INHERITED) {
       found.push_back({run.first, run.first + run.count});
@@ -21,17 +21,18 @@ std::vector<PageRange> inherited(const std::vector<PageRun>& runs) {
 PagesToCopy pages_to_copy(const Plan& plan, int node, const RunsByObject& runs) {
   const auto of = [&](int i) -> const PlannedNode& { return plan.nodes[static_cast<size_t>(i)]; };
   PagesToCopy result;
-  std::vector<PageRange> wanted = inherited(runs.at(of(node).mm->memory_object()));
+  std::vector<PageNumbers> wanted = inherited(runs.at(of(node).mm->memory_object()));
   for (int at = of(node).parent; at >= 0 && of(at).mm != nullptr && !wanted.empty(); at = of(at).parent) {
     const uint64_t object = of(at).mm->memory_object();
     const std::vector<PageRun>& theirs = runs.at(object);
-    std::vector<PageRange> from_above;
-    for (const PageRange& range : wanted) {
+    std::vector<PageNumbers> from_above;
+    for (const PageNumbers& range : wanted) {
       auto run = std::partition_point(theirs.begin(), theirs.end(), [&](const PageRun& one) {
         return one.first + one.count <= range.first;
       });
       for (; run != theirs.end() && run->first < range.end; ++run) {
-        const PageRange part{std::max(run->first, range.first), std::min(run->first + run->count, range.end)};
+        const PageNumbers part{std::max(run->first, range.first),
+                               std::min(run->first + run->count, range.end)};
         if (run->kind == image::PAGE_PRESENT) {
           result.by_object[object].push_back(part);
         } else if (run->kind == image::PAGE_INHERITED) {

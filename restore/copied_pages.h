@@ -12,8 +12,8 @@ namespace godwit {
 
 /// Where pages come from that a node shared with its parent and can't inherit from it.
 struct PagesToCopy {
-  std::map<uint64_t, std::vector<PageRange>> by_object;  // MemoryObject that holds them: which pages
-  std::vector<PageRange> zeros;
+  std::map<uint64_t, std::vector<PageNumbers>> by_object;  // MemoryObject that holds them: which pages
+  std::vector<PageNumbers> zeros;
 };
 
 /// Follows the pages that `node` has from its parent to the ancestor whose own they are. Pure.

@@ -27,11 +27,11 @@ void write_to_file(int descriptor, uint64_t offset, std::span<const std::byte> d
 }
 
 /// The parts of a block's pieces that lie in `pages`.
-std::vector<BlockPiece> overlap(std::span<const BlockPiece> pieces, const std::vector<PageRange>& pages) {
+std::vector<BlockPiece> overlap(std::span<const BlockPiece> pieces, const std::vector<PageNumbers>& pages) {
   std::vector<BlockPiece> found;
   for (const BlockPiece& piece : pieces) {
     auto range = std::partition_point(pages.begin(), pages.end(),
-                                      [&](const PageRange& one) { return one.end <= piece.first_page; });
+                                      [&](const PageNumbers& one) { return one.end <= piece.first_page; });
     for (; range != pages.end() && range->first < piece.first_page + piece.pages; ++range) {
       const uint64_t first = std::max(range->first, piece.first_page);
       const uint64_t end = std::min(range->end, piece.first_page + piece.pages);

@@ -22,7 +22,7 @@
 namespace godwit {
 
 /// Page numbers [first, end).
-struct PageRange {
+struct PageNumbers {
   uint64_t first;
   uint64_t end;
 };
@@ -46,7 +46,7 @@ class MemoryFiller {
   /// Pages that another object holds.
   struct Borrowed {
     const image::MemoryObject* object;
-    std::vector<PageRange> pages;  // ascending
+    std::vector<PageNumbers> pages;  // ascending
   };
   /// Writes an address space's pages into process `pid`, which must not change its mappings meanwhile.
   /// `done` is called from a worker when the last page is there.

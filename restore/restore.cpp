@@ -407,9 +407,9 @@ class Restore {
   /// Pages that must be written though they are zero: those of a file would show through. (In anonymous
   /// memory what a parent has there is dropped.)
   std::vector<MemoryFiller::ZeroRange> zeros_to_write(const PlannedNode& node,
-                                                      const std::vector<PageRange>& zeros) {
+                                                      const std::vector<PageNumbers>& zeros) {
     std::vector<MemoryFiller::ZeroRange> ranges;
-    for (const PageRange& range : zeros) {
+    for (const PageNumbers& range : zeros) {
       for (const auto& mapping : node.mm->mappings()) {
         const uint64_t start = std::max(mapping.start(), range.first * kPageSize);
         const uint64_t end = std::min(mapping.end(), range.end * kPageSize);

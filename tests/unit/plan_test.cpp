@@ -304,9 +304,9 @@ TEST(CopiedPages, ComeFromTheAncestorThatHasThem) {
       {10, 2, image::PAGE_PRESENT, 0}, {12, 4, image::PAGE_ZERO, 0}, {16, 8, image::PAGE_INHERITED, 0}};
   runs[102] = {{11, 3, image::PAGE_INHERITED, 0}, {17, 2, image::PAGE_INHERITED, 0}};
   const PagesToCopy copies = pages_to_copy(plan, index_of(plan, 102), runs);
-  const auto texts = [](const std::vector<PageRange>& ranges) {
+  const auto texts = [](const std::vector<PageNumbers>& ranges) {
     std::vector<std::pair<uint64_t, uint64_t>> pairs;
-    for (const PageRange& range : ranges) {
+    for (const PageNumbers& range : ranges) {
       pairs.emplace_back(range.first, range.end);
     }
     return pairs;
